@@ -1,0 +1,73 @@
+// A machine of the test's own: a folder with /sys, /proc and /dev in it, and a writer that answers attributes as the
+// kernel does (linux/drivers/pci/pci-driver.c: new_id_store, pci_match_device; drivers/base/bus.c: bind, unbind,
+// drivers_probe). Every write is noted in order, so that a test sees the steps and not only where they lead.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pollux/vfio/sysfs.hpp"
+
+namespace pollux::vfio {
+
+class FakeMachine {
+ public:
+  FakeMachine();
+  ~FakeMachine();
+  FakeMachine(const FakeMachine&) = delete;
+  FakeMachine& operator=(const FakeMachine&) = delete;
+
+  Sysfs sysfs();
+
+  // A function; `driver` empty: none; `group` -1: no IOMMU.
+  void add_function(const std::string& bdf, std::string_view id, std::string_view class_code, const std::string& driver,
+                    int group);
+  void add_driver(const std::string& driver);
+
+  // The drive `disk` ("nvme0n1") of a function's controller ("nvme0"), and a partition of it.
+  void add_disk(const std::string& bdf, const std::string& controller, const std::string& disk,
+                const std::string& number);
+  void add_partition(const std::string& disk, const std::string& partition, const std::string& number);
+
+  // A process that has `file` open.
+  void add_process(int pid, const std::string& name, const std::string& file);
+
+  void put_file(const std::string& absolute, std::string_view text);
+  void put_link(const std::string& absolute, const std::string& target);
+  std::string place(const std::string& absolute) const { return root_ + absolute; }
+
+  // "ATTRIBUTE < TEXT", the attribute below /sys/bus/pci.
+  const std::vector<std::string>& writes() const { return writes_; }
+
+  // From now on a write of `text` to this attribute fails.
+  void fail_write(const std::string& attribute, const std::string& text, int os_error) {
+    failing_[attribute + " < " + text] = os_error;
+  }
+
+  // `driver` takes this function no more: its probe fails.
+  void refuse(const std::string& driver, const std::string& bdf) { refused_.insert(driver + " " + bdf); }
+
+  // The ids that vfio-pci has by new_id.
+  std::set<std::string>& dynamic_ids() { return dynamic_ids_; }
+
+  std::string override_of(const std::string& bdf) const;
+
+ private:
+  Result<void> write(const std::string& path, std::string_view text);
+  Result<void> probe(const std::string& bdf, const std::string& driver);
+  std::string id_of(const std::string& bdf);
+
+  std::string root_;
+  std::vector<std::string> writes_;
+  std::map<std::string, int> failing_;
+  std::set<std::string> refused_;
+  std::set<std::string> dynamic_ids_;
+  std::map<std::string, std::string> overrides_;
+};
+
+}  // namespace pollux::vfio

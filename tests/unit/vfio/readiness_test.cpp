@@ -1,0 +1,105 @@
+#include "pollux/vfio/readiness.hpp"
+
+#include <catch2/catch.hpp>
+#include <cerrno>
+
+#include "pollux/tests/unit/vfio/fake_machine.hpp"
+
+using namespace pollux;
+using namespace pollux::vfio;
+
+namespace {
+
+const std::string kBdf = "0000:02:00.0";
+
+bool says(const Error& error, std::string_view text) { return error.message().find(text) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("a function on vfio-pci with a group is ready") {
+  FakeMachine machine;
+  machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
+  const auto ready = ready_function(machine.sysfs(), kBdf);
+  REQUIRE(ready);
+  CHECK(ready->group == 3u);
+}
+
+TEST_CASE("a function that is not ready is answered with what is missing and the command that mends it") {
+  FakeMachine machine;
+  SECTION("not there") {
+    CHECK(says(ready_function(machine.sysfs(), kBdf).error(), "there is no PCI function 0000:02:00.0"));
+  }
+  SECTION("another driver has it") {
+    machine.add_driver("vfio-pci");
+    machine.add_function(kBdf, "1cc1:0021", "010802", "nvme", 3);
+    const auto error = ready_function(machine.sysfs(), kBdf).error();
+    CHECK(says(error, "is bound to the driver nvme"));
+    CHECK(says(error, "\"pollux bind 0000:02:00.0\""));
+  }
+  SECTION("no driver has it") {
+    machine.add_driver("vfio-pci");
+    machine.add_function(kBdf, "1cc1:0021", "010802", "", 3);
+    const auto error = ready_function(machine.sysfs(), kBdf).error();
+    CHECK(says(error, "is bound to no driver"));
+    CHECK(says(error, "\"pollux bind 0000:02:00.0\""));
+  }
+  SECTION("vfio-pci is not loaded") {
+    machine.add_function(kBdf, "1cc1:0021", "010802", "nvme", 3);
+    CHECK(says(ready_function(machine.sysfs(), kBdf).error(), "\"modprobe vfio-pci\""));
+  }
+  SECTION("no IOMMU") {
+    machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", -1);
+    CHECK(says(ready_function(machine.sysfs(), kBdf).error(), "intel_iommu=on"));
+  }
+}
+
+TEST_CASE("a group that is not viable is answered with the member and its driver") {
+  FakeMachine machine;
+  machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
+  machine.add_function("0000:00:01.0", "8086:1901", "060400", "pcieport", 3);
+  machine.add_function("0000:03:00.0", "144d:a808", "010802", "nvme", 3);
+  machine.add_function("0000:04:00.0", "8086:100e", "020000", "e1000", 3);
+  const auto error = explain_not_viable(machine.sysfs(), 3, kBdf);
+  CAPTURE(error.message());
+  CHECK(says(error, "IOMMU group 3 of 0000:02:00.0 is not viable"));
+  CHECK(says(error, "0000:03:00.0 is bound to nvme, 0000:04:00.0 is bound to e1000"));
+  CHECK(says(error, "\"pollux bind 0000:03:00.0\""));
+  CHECK(says(error, "unbind 0000:04:00.0 from its driver"));
+  CHECK_FALSE(says(error, "pcieport"));
+}
+
+TEST_CASE("a busy group names the process that has it, where /proc shows it") {
+  FakeMachine machine;
+  machine.add_process(4711, "fio", "/dev/vfio/3");
+  machine.add_process(4712, "bash", "/dev/vfio/33");
+  const auto known = explain_group_open(machine.sysfs(), 3, kBdf, EBUSY);
+  CHECK(says(known, "in use"));
+  CHECK(says(known, "end fio (pid 4711)"));
+  CHECK_FALSE(says(known, "bash"));
+  CHECK(says(explain_group_open(machine.sysfs(), 4, kBdf, EBUSY), "fuser /dev/vfio/4"));
+}
+
+TEST_CASE("a group is busy while a process has it open") {
+  FakeMachine machine;
+  machine.put_file("/dev/vfio/3", "");
+  CHECK_FALSE(group_busy(machine.sysfs(), 3));
+  machine.add_process(4711, "fio", "/dev/vfio/3");
+  CHECK(group_busy(machine.sysfs(), 3));
+}
+
+TEST_CASE("a group that may not be opened says whose it has to be") {
+  FakeMachine machine;
+  const auto error = explain_group_open(machine.sysfs(), 3, kBdf, EACCES);
+  CHECK(says(error, "no permission to open /dev/vfio/3"));
+  CHECK(says(error, "chown $USER /dev/vfio/3"));
+  CHECK(says(error, "SUBSYSTEM==\"vfio\""));
+}
+
+TEST_CASE("a kernel without VFIO says which module to load") {
+  CHECK(says(explain_vfio_open(ENOENT), "modprobe vfio-pci"));
+  CHECK(says(explain_vfio_open(EACCES), "no permission to open /dev/vfio/vfio"));
+}
+
+TEST_CASE("an IOMMU refused for want of interrupt remapping says how to go on") {
+  CHECK(says(explain_set_iommu(3, kBdf, EPERM), "allow_unsafe_interrupts"));
+}

@@ -1,0 +1,94 @@
+#include "pollux/vfio/address.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+namespace pollux::vfio {
+namespace {
+
+constexpr std::size_t kMaxAddressBytes = 4096;   // a path and its options
+constexpr std::uint32_t kMaxNsid = 0xffff'fffe;  // FFFFFFFFh is the broadcast value (NVMe base 2.0c, 3.2.1.2)
+constexpr std::string_view kExamples =
+    "use 0000:02:00.0, vfio-user:/run/nvme.sock or soft:size=1GiB, each with ,ns=N at its end where a namespace is "
+    "meant";
+
+bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+bool is_scheme_char(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; }
+
+// The whole of `digits`, in `base`, or nothing.
+std::optional<std::uint32_t> number(std::string_view digits, int base) {
+  std::uint32_t value = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, value, base);
+  if (digits.empty() || error != std::errc{} || stop != end) return std::nullopt;
+  return value;
+}
+
+std::unexpected<Error> bad(std::string_view text, std::string_view why) {
+  return fail(fmt::format("\"{}\" is not a device address: {}", text.substr(0, 200), why), std::string(kExamples));
+}
+
+// [domain:]bus:device.function, in full form. Widths as in PCI: 8 bits of bus, 5 of device, 3 of function.
+Result<std::string> full_bdf(std::string_view text, std::string_view bdf) {
+  const std::size_t dot = bdf.rfind('.');
+  if (dot == std::string_view::npos) return bad(text, "a PCI address ends in .FUNCTION");
+  std::string_view rest = bdf.substr(0, dot);
+  const auto function = number(bdf.substr(dot + 1), 16);
+  const std::size_t device_colon = rest.rfind(':');
+  if (device_colon == std::string_view::npos) return bad(text, "a PCI address is BUS:DEVICE.FUNCTION");
+  const auto device = number(rest.substr(device_colon + 1), 16);
+  rest = rest.substr(0, device_colon);
+  const std::size_t bus_colon = rest.rfind(':');
+  const bool has_domain = bus_colon != std::string_view::npos;
+  const auto bus = number(has_domain ? rest.substr(bus_colon + 1) : rest, 16);
+  const auto domain = has_domain ? number(rest.substr(0, bus_colon), 16) : 0u;
+  if (!domain || !bus || !device || !function)
+    return bad(text, "a part of the PCI address is not a hexadecimal number");
+  if (*bus > 0xff) return bad(text, fmt::format("bus {:x} is above ff", *bus));
+  if (*device > 0x1f) return bad(text, fmt::format("device {:x} is above 1f", *device));
+  if (*function > 7) return bad(text, fmt::format("function {:x} is above 7", *function));
+  return fmt::format("{:04x}:{:02x}:{:02x}.{:x}", *domain, *bus, *device, *function);
+}
+
+}  // namespace
+
+Result<Address> Address::parse(std::string_view text) {
+  if (text.empty()) return bad(text, "it is empty");
+  if (text.size() > kMaxAddressBytes) return bad(text, fmt::format("it is longer than {} bytes", kMaxAddressBytes));
+  Address address;
+  address.text = text;
+
+  const std::size_t first_colon = text.find(':');
+  if (first_colon == std::string_view::npos) return bad(text, "there is no \":\" in it");
+
+  std::string_view body = text;
+  const std::size_t last_part =
+      std::max(first_colon, text.find_last_of(',') == std::string_view::npos ? first_colon : text.find_last_of(',')) +
+      1;
+  if (text.substr(last_part).starts_with("ns=")) {
+    const std::string_view value = text.substr(last_part + 3);
+    address.nsid = number(value, 10);
+    if (!address.nsid || *address.nsid == 0 || *address.nsid > kMaxNsid)
+      return bad(text, fmt::format("\"ns={}\" is not a namespace id from 1 to {}", value, kMaxNsid));
+    body = text.substr(0, text[last_part - 1] == ',' ? last_part - 1 : last_part);
+  }
+
+  // A text that begins with a hexadecimal number and a colon is a PCI function; no scheme is spelled in those letters
+  // alone.
+  const std::string_view head = text.substr(0, first_colon);
+  const bool pci = std::ranges::all_of(head, is_hex);
+  if (pci || head == "pci") {
+    auto bdf = full_bdf(text, pci ? body : body.substr(first_colon + 1));
+    if (!bdf) return std::unexpected(std::move(bdf.error()));
+    address.scheme = "pci";
+    address.target = std::move(*bdf);
+    return address;
+  }
+  if (!std::ranges::all_of(head, is_scheme_char))
+    return bad(text, fmt::format("\"{}\" names no kind of device", head.substr(0, 40)));
+  address.scheme = head;
+  address.target = body.substr(first_colon + 1);
+  return address;
+}
+
+}  // namespace pollux::vfio

@@ -1,0 +1,180 @@
+#include "pollux/vfio/binding.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <iterator>
+
+#include "pollux/vfio/in_use.hpp"
+#include "pollux/vfio/readiness.hpp"
+
+namespace pollux::vfio {
+namespace {
+
+constexpr std::string_view kSeeLog = "the kernel's log (dmesg) says why";
+
+Result<void> set_override(const Sysfs& sysfs, const std::string& bdf, std::string_view driver) {
+  // An empty line clears it.
+  return sysfs.write(function_folder(bdf) + "/driver_override", driver.empty() ? "\n" : driver);
+}
+
+Result<void> detach(const Sysfs& sysfs, const std::string& bdf) {
+  const std::string driver = sysfs.driver_of(bdf);
+  if (driver.empty()) return {};
+  return sysfs.write(driver_folder(driver) + "/unbind", bdf);
+}
+
+// `bdf` belongs to `driver` now, or the Error that says otherwise. `written` is the answer to the write that should
+// have done it.
+Result<void> taken(const Sysfs& sysfs, const std::string& bdf, std::string_view driver, const Result<void>& written) {
+  if (sysfs.driver_of(bdf) == driver) return {};
+  if (!written) {
+    Error error = written.error();
+    error.what = fmt::format("{} does not take {}: {}", driver, bdf, error.what);
+    if (error.advice.empty()) error.advice = kSeeLog;
+    return std::unexpected(std::move(error));
+  }
+  return fail(fmt::format("{} does not take {}", driver, bdf), std::string(kSeeLog));
+}
+
+Result<void> attach_by_override(const Sysfs& sysfs, const std::string& bdf, std::string_view driver) {
+  if (auto set = set_override(sysfs, bdf, driver); !set) return set;
+  const auto probed = sysfs.write("/sys/bus/pci/drivers_probe", bdf);
+  const auto cleared = set_override(sysfs, bdf, {});
+  if (auto there = taken(sysfs, bdf, driver, probed); !there) return there;
+  return cleared;
+}
+
+Result<void> attach_by_name(const Sysfs& sysfs, const std::string& bdf, std::string_view driver) {
+  const auto bound = sysfs.write(driver_folder(driver) + "/bind", bdf);
+  return taken(sysfs, bdf, driver, bound);
+}
+
+// vfio-pci takes every function of an id that has no driver. Those that were not meant lose it again.
+Result<void> attach_by_new_id(const Sysfs& sysfs, const PciFunction& function) {
+  const std::string id = fmt::format("{:04x} {:04x}", function.vendor, function.device);
+  const auto bystanders = sysfs.functions([&](const PciFunction& other) {
+    return other.vendor == function.vendor && other.device == function.device && other.driver.empty() &&
+           other.bdf != function.bdf;
+  });
+  const std::string folder = driver_folder(kVfioDriver);
+  auto added = sysfs.write(folder + "/new_id", id);
+  const bool ours = added.has_value();
+  // Somebody has left this id with vfio-pci: it stays theirs, and a probe is enough.
+  if (!ours && added.error().os_error == EEXIST) added = sysfs.write("/sys/bus/pci/drivers_probe", function.bdf);
+  const Result<void> removed = ours ? sysfs.write(folder + "/remove_id", id) : Result<void>();
+  Result<void> released;
+  for (const auto& other : bystanders)
+    if (sysfs.driver_of(other.bdf) == kVfioDriver)
+      if (auto done = detach(sysfs, other.bdf); !done) released = done;
+  if (auto there = taken(sysfs, function.bdf, kVfioDriver, added); !there) return there;
+  if (!removed) return removed;
+  return released;
+}
+
+// Gives a function back to the driver it had; empty: to none.
+Result<void> restore(const Sysfs& sysfs, const std::string& bdf, const std::string& driver) {
+  if (sysfs.driver_of(bdf) == driver) return {};
+  if (auto detached = detach(sysfs, bdf); !detached) return detached;
+  if (driver.empty()) return {};
+  return driver == kVfioDriver ? attach_by_override(sysfs, bdf, driver) : attach_by_name(sysfs, bdf, driver);
+}
+
+// A function that is to change hands, and the claims that keep the kernel from using it meanwhile.
+struct Item {
+  PciFunction function;
+  Claims claims;
+};
+
+// Moves each function by `move`. After an error the ones moved so far, and the one it happened to, go back to the
+// drivers that they had.
+template <typename Move>
+Result<void> move_all(const Sysfs& sysfs, std::span<Item> items, Move&& move) {
+  for (std::size_t i = 0; i < items.size(); i++) {
+    Result<void> moved = detach(sysfs, items[i].function.bdf);
+    items[i].claims.clear();  // an open file would keep the drive's old number (nvme0) taken if it has to go back
+    if (moved) moved = move(items[i].function);
+    if (moved) continue;
+    Error error = std::move(moved.error());
+    for (std::size_t back = i + 1; back-- > 0;) {
+      const PciFunction& function = items[back].function;
+      if (auto restored = restore(sysfs, function.bdf, function.driver); !restored)
+        error.what += fmt::format("; and giving {} back to \"{}\" failed: {}", function.bdf, function.driver,
+                                  restored.error().what);
+    }
+    return std::unexpected(std::move(error));
+  }
+  return {};
+}
+
+// The facts of every address, each once, all of class 0108xx.
+Result<std::vector<Item>> nvm_items(const Sysfs& sysfs, std::span<const std::string> bdfs) {
+  std::vector<Item> items;
+  for (const auto& bdf : bdfs) {
+    if (std::ranges::any_of(items, [&](const Item& one) { return one.function.bdf == bdf; })) continue;
+    auto function = sysfs.function(bdf);
+    if (!function) return std::unexpected(std::move(function.error()));
+    if (!function->is_nvm())
+      return fail(
+          fmt::format("{} is not an NVMe function: its class is {:06x} and not 0108xx", bdf, function->class_code),
+          "\"pollux list\" shows the ones that are");
+    items.push_back({std::move(*function), {}});
+  }
+  return items;
+}
+
+BindReport report_of(std::span<const Item> moved) {
+  BindReport report;
+  for (const auto& item : moved) report.changed.push_back(item.function.bdf);
+  return report;
+}
+
+}  // namespace
+
+Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, BindWay way) {
+  auto items = nvm_items(sysfs, bdfs);
+  if (!items) return std::unexpected(std::move(items.error()));
+  std::erase_if(*items, [](const Item& item) { return item.function.driver == kVfioDriver; });
+  if (items->empty()) return BindReport{};
+  if (!sysfs.has_driver(kVfioDriver)) return fail("vfio-pci is not loaded", "run \"modprobe vfio-pci\" as root");
+  for (auto& item : *items) {
+    if (!item.function.group) return std::unexpected(explain_no_iommu(item.function.bdf));
+    auto claimed = claim(sysfs, item.function);
+    if (!claimed) return std::unexpected(std::move(claimed.error()));
+    item.claims = std::move(*claimed);
+  }
+  const auto moved = move_all(sysfs, *items, [&](const PciFunction& function) {
+    return way == BindWay::new_id ? attach_by_new_id(sysfs, function)
+                                  : attach_by_override(sysfs, function.bdf, kVfioDriver);
+  });
+  if (!moved) return std::unexpected(moved.error());
+
+  BindReport report = report_of(*items);
+  for (const auto& item : *items)
+    if (!foreign_members(sysfs, *item.function.group).empty())
+      report.notices.push_back(explain_not_viable(sysfs, *item.function.group, item.function.bdf).message());
+  return report;
+}
+
+Result<BindReport> unbind(const Sysfs& sysfs, std::span<const std::string> bdfs) {
+  auto items = nvm_items(sysfs, bdfs);
+  if (!items) return std::unexpected(std::move(items.error()));
+  std::erase_if(*items, [](const Item& item) { return item.function.driver == kNvmeDriver; });
+  if (items->empty()) return BindReport{};
+  if (!sysfs.has_driver(kNvmeDriver))
+    return fail("the kernel's nvme driver is not loaded", "run \"modprobe nvme\" as root");
+  for (const auto& [function, claims] : *items) {
+    if (!function.driver.empty() && function.driver != kVfioDriver)
+      return fail(fmt::format("{} is bound to {} and not to vfio-pci", function.bdf, function.driver),
+                  "take it from that driver first; nothing was changed");
+    if (function.group && group_busy(sysfs, *function.group))
+      return std::unexpected(explain_group_open(sysfs, *function.group, function.bdf, EBUSY));
+  }
+  const auto moved = move_all(sysfs, *items, [&](const PciFunction& function) -> Result<void> {
+    if (auto cleared = set_override(sysfs, function.bdf, {}); !cleared) return cleared;
+    return attach_by_name(sysfs, function.bdf, kNvmeDriver);
+  });
+  if (!moved) return std::unexpected(moved.error());
+  return report_of(*items);
+}
+
+}  // namespace pollux::vfio

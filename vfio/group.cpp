@@ -1,0 +1,38 @@
+#include "pollux/vfio/group.hpp"
+
+#include <fcntl.h>
+#include <linux/vfio.h>
+#include <sys/ioctl.h>
+
+#include <cerrno>
+
+#include "pollux/vfio/readiness.hpp"
+
+namespace pollux::vfio {
+
+Result<std::unique_ptr<Group>> Group::open(const Sysfs& sysfs, unsigned number, const std::string& bdf) {
+  FileDescriptor file(::open(sysfs.path(fmt::format("/dev/vfio/{}", number)).c_str(), O_RDWR | O_CLOEXEC));
+  if (!file) return std::unexpected(explain_group_open(sysfs, number, bdf, errno));
+  vfio_group_status status{.argsz = sizeof status, .flags = 0};
+  if (ioctl(file.get(), VFIO_GROUP_GET_STATUS, &status) != 0)
+    return fail_errno(errno, fmt::format("VFIO_GROUP_GET_STATUS failed for group {} of {}", number, bdf));
+  if ((status.flags & VFIO_GROUP_FLAGS_VIABLE) == 0) return std::unexpected(explain_not_viable(sysfs, number, bdf));
+  return std::unique_ptr<Group>(new Group(std::move(file), number));
+}
+
+Result<void> Group::set_container(int container_fd, const std::string& bdf) {
+  if (ioctl(file_.get(), VFIO_GROUP_SET_CONTAINER, &container_fd) == 0) return {};
+  const int os_error = errno;
+  return fail_errno(os_error, fmt::format("VFIO_GROUP_SET_CONTAINER failed for group {} of {}", number_, bdf),
+                    os_error == EINVAL
+                        ? "its IOMMU reaches less than what is mapped already: give it an address space of its own"
+                        : "");
+}
+
+Result<FileDescriptor> Group::open_device(const std::string& bdf) {
+  FileDescriptor device(ioctl(file_.get(), VFIO_GROUP_GET_DEVICE_FD, bdf.c_str()));
+  if (!device) return std::unexpected(explain_device_open(number_, bdf, errno));
+  return device;
+}
+
+}  // namespace pollux::vfio

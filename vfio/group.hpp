@@ -1,0 +1,37 @@
+// A VFIO group: the smallest set of functions that the IOMMU can keep apart from the others, opened by one process at a
+// time. Closing it takes it out of its container. Only the Container uses it. Source: linux/vfio.h,
+// VFIO_GROUP_GET_STATUS, VFIO_GROUP_SET_CONTAINER, VFIO_GROUP_GET_DEVICE_FD.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "pollux/vfio/error.hpp"
+#include "pollux/vfio/file_descriptor.hpp"
+#include "pollux/vfio/sysfs.hpp"
+
+namespace pollux::vfio {
+
+class Group {
+ public:
+  // Opens /dev/vfio/NUMBER and finds it viable. `bdf` is the function that is wanted, for messages.
+  // Errors: no permission (what to do), another process has it (which), not viable (which member, which driver).
+  static Result<std::unique_ptr<Group>> open(const Sysfs& sysfs, unsigned number, const std::string& bdf);
+
+  unsigned number() const { return number_; }
+
+  // Puts the group into a container. Error: the container's IOMMU does not suit it, or a mapping lies where this group
+  // cannot reach.
+  Result<void> set_container(int container_fd, const std::string& bdf);
+
+  // Opens a member. The kernel resets the function on the way.
+  Result<FileDescriptor> open_device(const std::string& bdf);
+
+ private:
+  Group(FileDescriptor file, unsigned number) : file_(std::move(file)), number_(number) {}
+
+  FileDescriptor file_;
+  unsigned number_;
+};
+
+}  // namespace pollux::vfio

@@ -1,0 +1,161 @@
+#include "pollux/vfio/readiness.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+
+#include "pollux/vfio/file_descriptor.hpp"
+
+namespace pollux::vfio {
+namespace {
+
+// pci_driver::driver_managed_dma in Linux 6.x: these do not make a group unviable.
+constexpr std::array<std::string_view, 3> kHarmlessDrivers = {kVfioDriver, "pci-stub", "pcieport"};
+
+Error with_errno(int os_error, std::string what, std::string advice) {
+  return fail_errno(os_error, std::move(what), std::move(advice)).error();
+}
+
+}  // namespace
+
+Result<PciFunction> ready_function(const Sysfs& sysfs, const std::string& bdf) {
+  auto function = sysfs.function(bdf);
+  if (!function) return function;
+  if (!function->group) return std::unexpected(explain_no_iommu(bdf));
+  if (function->driver == kVfioDriver) return function;
+  const std::string found = function->driver.empty()
+                                ? fmt::format("{} is bound to no driver", bdf)
+                                : fmt::format("{} is bound to the driver {}", bdf, function->driver);
+  if (!sysfs.has_driver(kVfioDriver))
+    return fail(found + ", and vfio-pci is not loaded",
+                fmt::format("run \"modprobe vfio-pci\" and \"pollux bind {}\" as root", bdf));
+  return fail(found + " and not to vfio-pci", fmt::format("run \"pollux bind {}\" as root", bdf));
+}
+
+std::vector<PciFunction> foreign_members(const Sysfs& sysfs, unsigned group) {
+  auto members = sysfs.group_members(group);
+  std::erase_if(members, [](const PciFunction& member) {
+    return member.driver.empty() || std::ranges::find(kHarmlessDrivers, member.driver) != kHarmlessDrivers.end();
+  });
+  return members;
+}
+
+std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group) {
+  const std::string node = fmt::format("/dev/vfio/{}", group);
+  std::vector<Process> found;
+  for (const auto& entry : sysfs.names("/proc")) {
+    int pid = 0;
+    const auto [stop, error] = std::from_chars(entry.data(), entry.data() + entry.size(), pid);
+    if (error != std::errc{} || stop != entry.data() + entry.size()) continue;
+    const std::string folder = "/proc/" + entry;
+    const auto files = sysfs.names(folder + "/fd");
+    const bool holds = std::ranges::any_of(
+        files, [&](const std::string& file) { return sysfs.link_target(folder + "/fd/" + file) == node; });
+    if (holds) found.push_back({pid, sysfs.line(folder + "/comm")});
+  }
+  return found;
+}
+
+bool group_busy(const Sysfs& sysfs, unsigned group) {
+  if (!group_holders(sysfs, group).empty()) return true;
+  const FileDescriptor file(open(sysfs.path(fmt::format("/dev/vfio/{}", group)).c_str(), O_RDWR | O_CLOEXEC));
+  return !file && errno == EBUSY;
+}
+
+std::string describe(const std::vector<Process>& processes) {
+  std::string text;
+  for (const auto& process : processes)
+    text += fmt::format("{}{} (pid {})", text.empty() ? "" : ", ", process.name, process.pid);
+  return text;
+}
+
+Error explain_no_iommu(const std::string& bdf) {
+  return fail(fmt::format("no IOMMU translates for {}: it has no IOMMU group", bdf),
+              "switch VT-d or AMD-Vi on in the firmware and boot with intel_iommu=on (AMD: amd_iommu=on)")
+      .error();
+}
+
+Error explain_vfio_open(int os_error) {
+  constexpr std::string_view kNode = "/dev/vfio/vfio";
+  switch (os_error) {
+    case ENOENT:
+    case ENODEV:
+    case ENXIO:
+      return with_errno(os_error, fmt::format("cannot open {}: this kernel has no VFIO loaded", kNode),
+                        "run \"modprobe vfio-pci\" as root");
+    case EACCES:
+    case EPERM:
+      return with_errno(os_error, fmt::format("no permission to open {}", kNode),
+                        "its mode is 0666 by default: run \"chmod 0666 /dev/vfio/vfio\" as root, or look at the "
+                        "container's device rules");
+    default:
+      return with_errno(os_error, fmt::format("cannot open {}", kNode), {});
+  }
+}
+
+Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& bdf, int os_error) {
+  const std::string node = fmt::format("/dev/vfio/{}", group);
+  switch (os_error) {
+    case EACCES:
+    case EPERM:
+      return with_errno(os_error, fmt::format("no permission to open {}, the IOMMU group of {}", node, bdf),
+                        fmt::format("run \"chown $USER {}\" as root, or add the udev rule "
+                                    "SUBSYSTEM==\"vfio\", GROUP=\"YOURS\", MODE=\"0660\"",
+                                    node));
+    case EBUSY: {
+      const std::string holders = describe(group_holders(sysfs, group));
+      return with_errno(os_error, fmt::format("{}, the IOMMU group of {}, is in use", node, bdf),
+                        holders.empty() ? fmt::format("end it; \"fuser {}\" as root names it", node)
+                                        : fmt::format("end {}", holders));
+    }
+    case ENOENT:
+      return with_errno(
+          os_error, fmt::format("there is no {}, the IOMMU group of {}", node, bdf),
+          fmt::format("is /dev managed here (udev, devtmpfs), and does /dev/vfio show noiommu-{} instead?", group));
+    default:
+      return with_errno(os_error, fmt::format("cannot open {}, the IOMMU group of {}", node, bdf), {});
+  }
+}
+
+Error explain_not_viable(const Sysfs& sysfs, unsigned group, const std::string& bdf) {
+  const auto foreign = foreign_members(sysfs, group);
+  if (foreign.empty())
+    return fail(fmt::format("IOMMU group {} of {} is not viable, though no member has a kernel driver", group, bdf),
+                "another process may own it through iommufd (/dev/vfio/devices)")
+        .error();
+  std::string who, drives, others;
+  for (const auto& member : foreign) {
+    who += fmt::format("{}{} is bound to {}", who.empty() ? "" : ", ", member.bdf, member.driver);
+    (member.is_nvm() ? drives : others) += " " + member.bdf;
+  }
+  std::string advice;
+  if (!drives.empty()) advice = fmt::format("run \"pollux bind{}\" as root", drives);
+  if (!others.empty())
+    advice += fmt::format("{}unbind{} from its driver, or move the drive to a slot of its own (ACS)",
+                          advice.empty() ? "" : "; ", others);
+  return fail(fmt::format("IOMMU group {} of {} is not viable: {}", group, bdf, who), advice).error();
+}
+
+Error explain_set_iommu(unsigned group, const std::string& bdf, int os_error) {
+  const std::string what = fmt::format("VFIO_SET_IOMMU failed for group {} of {}", group, bdf);
+  if (os_error == EPERM)
+    return with_errno(os_error, what + ": the platform has no interrupt remapping",
+                      "switch it on in the firmware, or, where the device is trusted, write 1 to "
+                      "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
+  if (os_error == ENODEV) return with_errno(os_error, what, "run \"modprobe vfio_iommu_type1\" as root");
+  return with_errno(os_error, what, "the kernel's log (dmesg) may say why");
+}
+
+Error explain_device_open(unsigned group, const std::string& bdf, int os_error) {
+  const std::string what = fmt::format("VFIO_GROUP_GET_DEVICE_FD failed for {} in group {}", bdf, group);
+  if (os_error == EACCES)
+    return with_errno(os_error, what, "a virtual function whose physical function is on vfio-pci wants its token");
+  if (os_error == ENODEV)
+    return with_errno(os_error, what, fmt::format("it has just been unbound: run \"pollux bind {}\" as root", bdf));
+  return with_errno(os_error, what, "the kernel's log (dmesg) may say why");
+}
+
+}  // namespace pollux::vfio

@@ -1,0 +1,49 @@
+// What stands between a program and a PCI function, found before anything is touched, and said so that a person can act
+// on it: no such function, no IOMMU, vfio-pci not loaded, another driver, a group that is not viable, no permission,
+// another process. Reads sysfs and /proc; changes nothing.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "pollux/vfio/error.hpp"
+#include "pollux/vfio/sysfs.hpp"
+
+namespace pollux::vfio {
+
+// A process that holds a VFIO group open, as far as /proc shows it to us.
+struct Process {
+  int pid;
+  std::string name;
+};
+
+// The facts of a function that is bound to vfio-pci and has a group. Errors: what is missing, and the command that
+// mends it.
+Result<PciFunction> ready_function(const Sysfs& sysfs, const std::string& bdf);
+
+// The functions of a group whose drivers do DMA through the kernel: with one of these a group is not viable.
+// Harmless are no driver, vfio-pci, pci-stub and pcieport (they leave DMA to their user, or do none).
+std::vector<PciFunction> foreign_members(const Sysfs& sysfs, unsigned group);
+
+// The processes that have /dev/vfio/GROUP open. Without root, only our own are seen.
+std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group);
+
+// Whether somebody has the group, or a device of it, open: what /proc shows, and the kernel's EBUSY for what it does
+// not (another PID namespace, a device opened through iommufd). Opens the group for a moment where it is free.
+bool group_busy(const Sysfs& sysfs, unsigned group);
+
+// "fio (pid 4711), pollux-bench (pid 4712)"; empty for none.
+std::string describe(const std::vector<Process>& processes);
+
+// The Error for a function without an IOMMU group.
+Error explain_no_iommu(const std::string& bdf);
+
+// The Error for a call that failed with `os_error`: open("/dev/vfio/vfio"); open("/dev/vfio/GROUP"); a status that is
+// not viable; VFIO_SET_IOMMU; VFIO_GROUP_GET_DEVICE_FD.
+Error explain_vfio_open(int os_error);
+Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& bdf, int os_error);
+Error explain_not_viable(const Sysfs& sysfs, unsigned group, const std::string& bdf);
+Error explain_set_iommu(unsigned group, const std::string& bdf, int os_error);
+Error explain_device_open(unsigned group, const std::string& bdf, int os_error);
+
+}  // namespace pollux::vfio
