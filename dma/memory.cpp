@@ -1,0 +1,136 @@
+// One attempt a page size, the largest first. fallocate makes every page present while an error can still be returned;
+// a hugepage that is missing at the first touch would be a SIGBUS.
+#include "pollux/dma/memory.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/memfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <limits>
+#include <memory>
+#include <utility>
+
+namespace pollux::dma {
+namespace {
+
+constexpr std::uint64_t kMaxMemoryBytes = 1ull << 46;  // an x86-64 process addresses 47 bits
+constexpr unsigned kInterruptedTries = 16;             // a signal may end fallocate early
+
+struct PageKind {
+  std::uint64_t size_bytes;
+  std::uint64_t wanted_from_bytes;  // smaller memory does without
+  unsigned memfd_flags;
+};
+
+constexpr PageKind kPageKinds[] = {
+    {k1GiB, k1GiB, MFD_HUGETLB | MFD_HUGE_1GB},
+    {k2MiB, k2MiB / 2, MFD_HUGETLB | MFD_HUGE_2MB},
+    {k4KiB, 0, 0},
+};
+
+std::uint64_t round_up(std::uint64_t size_bytes, std::uint64_t unit) { return (size_bytes + unit - 1) & ~(unit - 1); }
+
+// Ordinary pages that the system can still give: asking for more would wake the OOM killer instead of failing. Where
+// /proc does not tell, everything is.
+std::uint64_t available_bytes() {
+  const std::unique_ptr<FILE, int (*)(FILE*)> meminfo(std::fopen("/proc/meminfo", "re"), std::fclose);
+  char line[128];
+  std::uint64_t kib = 0;
+  while (meminfo != nullptr && std::fgets(line, sizeof line, meminfo.get()) != nullptr) {
+    if (std::sscanf(line, "MemAvailable: %" SCNu64, &kib) == 1) return kib << 10;
+  }
+  return std::numeric_limits<std::uint64_t>::max();
+}
+
+// 0, or an errno.
+int make_present(int fd, std::uint64_t size_bytes) {
+  if (ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) return errno;
+  for (unsigned tries = 0; tries < kInterruptedTries; ++tries) {
+    if (fallocate(fd, 0, 0, static_cast<off_t>(size_bytes)) == 0) return 0;
+    if (errno != EINTR) return errno;
+  }
+  return EINTR;
+}
+
+// Maps the whole file at a multiple of `alignment`: reserves that much more address space, and gives back what lies
+// around.
+void* map_aligned(int fd, std::uint64_t size_bytes, std::uint64_t alignment) {
+  const std::uint64_t reserved_bytes = size_bytes + alignment;
+  void* reserved = mmap(nullptr, reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) return MAP_FAILED;
+
+  std::byte* begin = static_cast<std::byte*>(reserved);
+  const std::uint64_t head_bytes = -reinterpret_cast<std::uintptr_t>(begin) & (alignment - 1);
+  void* data =
+      mmap(begin + head_bytes, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0);
+  if (data == MAP_FAILED) {
+    const int os_error = errno;
+    munmap(reserved, reserved_bytes);
+    errno = os_error;
+    return MAP_FAILED;
+  }
+  if (head_bytes != 0) munmap(begin, head_bytes);
+  munmap(begin + head_bytes + size_bytes, alignment - head_bytes);
+  return data;
+}
+
+}  // namespace
+
+Result<Memory> Memory::allocate(std::uint64_t size_bytes) {
+  if (size_bytes == 0 || size_bytes > kMaxMemoryBytes) {
+    return fail(fmt::format("memory of {} bytes was asked for", size_bytes),
+                fmt::format("1 to {} bytes are possible", kMaxMemoryBytes));
+  }
+
+  int os_error = 0;
+  for (const PageKind& kind : kPageKinds) {
+    if (size_bytes < kind.wanted_from_bytes) continue;
+    Memory memory;
+    os_error = memory.make(round_up(size_bytes, kind.size_bytes), kind.size_bytes, kind.memfd_flags);
+    if (os_error == 0) return memory;
+  }
+  return fail_errno(os_error, fmt::format("no {} bytes of memory, {} are available", size_bytes, available_bytes()),
+                    "ask for less, or set hugepages aside (sysctl vm.nr_hugepages)");
+}
+
+int Memory::make(std::uint64_t size_bytes, std::uint64_t page_size_bytes, unsigned memfd_flags) {
+  if (page_size_bytes == k4KiB && size_bytes > available_bytes()) return ENOMEM;
+  fd_ = memfd_create("pollux", MFD_CLOEXEC | memfd_flags);
+  if (fd_ < 0) return errno;
+  if (const int os_error = make_present(fd_, size_bytes); os_error != 0) return os_error;
+
+  const std::uint64_t alignment = size_bytes >= k1GiB ? k1GiB : size_bytes >= k2MiB ? k2MiB : k4KiB;
+  void* data = map_aligned(fd_, size_bytes, alignment);
+  if (data == MAP_FAILED) return errno;
+  data_ = static_cast<std::byte*>(data);
+  size_bytes_ = size_bytes;
+  page_size_bytes_ = page_size_bytes;
+  return 0;
+}
+
+Memory::Memory(Memory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_bytes_(std::exchange(other.size_bytes_, 0)),
+      page_size_bytes_(std::exchange(other.page_size_bytes_, 0)),
+      fd_(std::exchange(other.fd_, -1)) {}
+
+Memory& Memory::operator=(Memory&& other) noexcept {
+  Memory taken(std::move(other));  // what this held goes with `taken`, now and not when `other` ends
+  std::swap(data_, taken.data_);
+  std::swap(size_bytes_, taken.size_bytes_);
+  std::swap(page_size_bytes_, taken.page_size_bytes_);
+  std::swap(fd_, taken.fd_);
+  return *this;
+}
+
+Memory::~Memory() {
+  if (data_ != nullptr) munmap(data_, size_bytes_);
+  if (fd_ >= 0) close(fd_);
+}
+
+}  // namespace pollux::dma

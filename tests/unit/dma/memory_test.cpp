@@ -1,0 +1,163 @@
+// Memory on memfds: present, zeroed, aligned, freed by scope; in hugepages where there are some, and in ordinary pages
+// where not. Which of the two a machine shows is printed, so that a log tells what was tested.
+#include "pollux/dma/memory.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <csignal>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace pollux::dma {
+namespace {
+
+std::uint64_t meminfo(const std::string& key) {
+  std::ifstream file("/proc/meminfo");
+  std::string word;
+  std::uint64_t value = 0;
+  while (file >> word) {
+    if (word == key + ":" && file >> value) return value;
+  }
+  return 0;
+}
+
+std::uintptr_t address_of(const Memory& memory) { return reinterpret_cast<std::uintptr_t>(memory.data()); }
+
+bool is_mapped(void* address) {
+  unsigned char resident;
+  return mincore(address, 1, &resident) == 0;
+}
+
+bool is_open(int fd) { return fcntl(fd, F_GETFD) != -1; }
+
+TEST_CASE("memory is zeroed, whole pages, and present from the start") {
+  auto memory = Memory::allocate(5000);
+  REQUIRE(memory);
+  CHECK(memory->size_bytes() == 8192);
+  CHECK(memory->page_size_bytes() == k4KiB);
+  CHECK_FALSE(memory->fell_back());
+  CHECK(address_of(*memory) % k4KiB == 0);
+  CHECK(std::all_of(memory->data(), memory->data() + 8192, [](std::byte b) { return b == std::byte{0}; }));
+
+  auto larger = Memory::allocate(k2MiB / 2 - k4KiB);
+  REQUIRE(larger);
+  std::vector<unsigned char> resident(larger->size_bytes() / k4KiB);
+  REQUIRE(mincore(larger->data(), larger->size_bytes(), resident.data()) == 0);
+  CHECK(std::ranges::all_of(resident, [](unsigned char page) { return (page & 1) != 0; }));
+}
+
+TEST_CASE("memory is the file behind it, so that another process can map it") {
+  auto memory = Memory::allocate(k4KiB);
+  REQUIRE(memory);
+  memory->data()[17] = std::byte{42};
+  char seen = 0;
+  REQUIRE(pread(memory->fd(), &seen, 1, 17) == 1);
+  CHECK(seen == 42);
+}
+
+TEST_CASE("from 1 MiB on memory lies in hugepages where they are free, and else in ordinary pages, and says so") {
+  const std::uint64_t free_before = meminfo("HugePages_Free");
+  auto memory = Memory::allocate(k2MiB / 2);
+  REQUIRE(memory);
+  if (free_before > 0) {
+    WARN("this machine has " << free_before << " free hugepages: hugepages are tested");
+    CHECK(memory->page_size_bytes() == k2MiB);
+    CHECK(memory->size_bytes() == k2MiB);
+    CHECK_FALSE(memory->fell_back());
+    CHECK(meminfo("HugePages_Free") == free_before - 1);
+    *memory = Memory();
+    CHECK(meminfo("HugePages_Free") == free_before);
+  } else {
+    WARN("this machine has no free hugepages: the fallback is tested");
+    CHECK(memory->page_size_bytes() == k4KiB);
+    CHECK(memory->size_bytes() == k2MiB / 2);
+    CHECK(memory->fell_back());
+  }
+}
+
+TEST_CASE("memory that reaches a hugepage's size is aligned to it, whatever pages it lies in") {
+  auto memory = Memory::allocate(3 * k2MiB / 2 + k4KiB);
+  REQUIRE(memory);
+  CHECK(address_of(*memory) % k2MiB == 0);
+  memory->data()[memory->size_bytes() - 1] = std::byte{1};
+}
+
+TEST_CASE("more than the free hugepages hold comes in ordinary pages, and takes no hugepage away") {
+  const std::uint64_t free_before = meminfo("HugePages_Free");
+  auto memory = Memory::allocate((free_before + 1) * k2MiB);
+  REQUIRE(memory);
+  CHECK(memory->fell_back());
+  CHECK(meminfo("HugePages_Free") == free_before);
+}
+
+// Lets no file grow beyond `size_bytes` while it lives: an allocation that asked the kernel for terabytes after all
+// would fail, not fill the machine's memory.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t size_bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{size_bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  void (*handler_)(int);
+  rlimit before_{};
+};
+
+TEST_CASE("a shortage is an error with the numbers in it, and takes nothing") {
+  const FileSizeLimit limit(k1GiB);
+  const auto too_much = Memory::allocate(1ull << 45);
+  REQUIRE_FALSE(too_much);
+  CHECK(too_much.error().os_error == ENOMEM);
+  CHECK(too_much.error().message().find("35184372088832 bytes") != std::string::npos);
+}
+
+TEST_CASE("sizes of 0 and beyond an address space are refused") {
+  CHECK_FALSE(Memory::allocate(0));
+  CHECK_FALSE(Memory::allocate(~0ull));
+  CHECK_FALSE(Memory::allocate((1ull << 46) + 1));
+}
+
+TEST_CASE("memory goes by scope: unmapped, and its file closed") {
+  std::byte* data;
+  int fd;
+  {
+    auto memory = Memory::allocate(k4KiB);
+    REQUIRE(memory);
+    data = memory->data();
+    fd = memory->fd();
+    CHECK(is_mapped(data));
+  }
+  CHECK_FALSE(is_mapped(data));
+  CHECK_FALSE(is_open(fd));
+}
+
+TEST_CASE("a move hands memory over; what the target held goes at once") {
+  auto first = Memory::allocate(k4KiB);
+  auto second = Memory::allocate(k4KiB);
+  REQUIRE((first && second));
+  std::byte* kept = first->data();
+  const int dropped_fd = second->fd();
+  *second = std::move(*first);
+  CHECK(second->data() == kept);
+  CHECK_FALSE(is_open(dropped_fd));
+  CHECK(first->data() == nullptr);
+  CHECK(first->size_bytes() == 0);
+  Memory third(std::move(*second));
+  CHECK(third.data() == kept);
+  CHECK(is_mapped(kept));
+}
+
+}  // namespace
+}  // namespace pollux::dma
