@@ -1,0 +1,33 @@
+// The orders that a driver needs against a device, by name. Everything else in the queue engine is plain loads and
+// stores of one thread.
+//
+// x86 keeps stores in order and loads in order, so the atomics below only hold the compiler. arm64 does neither, and
+// its acquire and release speak of normal memory alone: a doorbell is device memory, which wants `dmb oshst`, and
+// entries that a device wrote want `dmb oshld`.
+#pragma once
+
+#include <cstdint>
+
+namespace pollux::nvme {
+
+// Reads a word that the device writes last. Nothing of the entry is read before it.
+// Pairs with: the controller's write of a completion entry, phase last.
+inline std::uint64_t load_from_device(const std::uint64_t* word) {
+  const std::uint64_t value = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+#if defined(__aarch64__)
+  asm volatile("dmb oshld" ::: "memory");
+#endif
+  return value;
+}
+
+// Writes a doorbell: every store before it, the ring's entries first of all, is visible to the device before the
+// doorbell is; so is every load before it done, or the device could overwrite a completion that is still being read.
+// Pairs with: the controller's read of the doorbell, before it fetches or posts.
+inline void store_doorbell(volatile std::uint32_t* doorbell, std::uint32_t value) {
+#if defined(__aarch64__)
+  asm volatile("dmb osh" ::: "memory");
+#endif
+  __atomic_store_n(doorbell, value, __ATOMIC_RELEASE);
+}
+
+}  // namespace pollux::nvme

@@ -1,0 +1,89 @@
+#include <catch2/catch.hpp>
+#include <vector>
+
+#include "pollux/driver/queue/prp.hpp"
+
+namespace pollux::nvme {
+namespace {
+
+// Walks the PRPs as a controller does (NVMe base 2.0c, 4.1.1) and returns the pieces, merged where they touch.
+struct Piece {
+  std::uint64_t iova, bytes;
+  friend bool operator==(const Piece&, const Piece&) = default;
+};
+
+std::vector<Piece> walk(const Prps& prps, std::uint64_t bytes, const PrpList& list, std::uint32_t list_pages) {
+  std::vector<Piece> pieces;
+  const auto add = [&](std::uint64_t iova, std::uint64_t count) {
+    if (!pieces.empty() && pieces.back().iova + pieces.back().bytes == iova) {
+      pieces.back().bytes += count;
+    } else {
+      pieces.push_back({iova, count});
+    }
+  };
+  const std::uint64_t first = std::min(bytes, kPageBytes - prps.prp1 % kPageBytes);
+  add(prps.prp1, first);
+  bytes -= first;
+  if (bytes == 0) return pieces;
+  if (bytes <= kPageBytes) {
+    REQUIRE(prps.prp2 % kPageBytes == 0);
+    add(prps.prp2, bytes);
+    return pieces;
+  }
+  std::uint64_t at = prps.prp2;
+  while (bytes != 0) {
+    REQUIRE((at >= list.iova && at + 8 <= list.iova + list_pages * kPageBytes));
+    std::uint64_t entry = list.entries[(at - list.iova) / 8];
+    REQUIRE(entry % kPageBytes == 0);
+    if (at % kPageBytes == kPageBytes - 8 && bytes > kPageBytes) {
+      at = entry;
+      continue;
+    }
+    const std::uint64_t count = std::min(bytes, kPageBytes);
+    add(entry, count);
+    bytes -= count;
+    at += 8;
+  }
+  return pieces;
+}
+
+}  // namespace
+
+TEST_CASE("PRPs cover exactly the bytes of a transfer, at every offset and around every page and list boundary") {
+  constexpr std::uint64_t kData = 0x7000'0000'0000, kList = 0x1234'5000;
+  std::vector<std::uint64_t> sizes = {4, 512, 1024, 2048};
+  for (std::uint64_t pages : {1, 2, 3, 4, 511, 512, 513, 514, 1022, 1023, 1024, 1025, 1535, 1536, 2048, 8192}) {
+    for (const std::int64_t delta : {-512, -4, 0, 4, 512}) sizes.push_back(pages * kPageBytes + delta);
+  }
+  for (const std::uint64_t bytes : sizes) {
+    const std::uint32_t list_pages = prp_list_pages(bytes);
+    std::vector<std::uint64_t> memory(list_pages * kPrpsAPage + 1, 0xdead);
+    const PrpList list{memory.data(), kList};
+    for (const std::uint64_t offset : {0u, 4u, 512u, 2048u, 3584u, 4092u}) {
+      CAPTURE(bytes, offset);
+      const Prps prps = build_prps(kData + offset, bytes, list);
+      REQUIRE(walk(prps, bytes, list, list_pages) == std::vector<Piece>{{kData + offset, bytes}});
+      REQUIRE(memory.back() == 0xdead);  // no more list memory used than was promised
+    }
+  }
+}
+
+TEST_CASE("a list's last slot holds data when nothing follows, and the chain when something does") {
+  std::vector<std::uint64_t> memory(2 * kPrpsAPage);
+  const PrpList list{memory.data(), 0x10'0000};
+  build_prps(0, (1 + kPrpsAPage) * kPageBytes, list);
+  CHECK(memory[kPrpsAPage - 1] == kPrpsAPage * kPageBytes);
+  build_prps(0, (2 + kPrpsAPage) * kPageBytes, list);
+  CHECK(memory[kPrpsAPage - 1] == list.iova + kPageBytes);
+  CHECK(memory[kPrpsAPage] == kPrpsAPage * kPageBytes);
+}
+
+TEST_CASE("one page needs no PRP2, two pages need no list") {
+  const PrpList none{nullptr, 0};
+  CHECK(prp_list_pages(4096) == 0);
+  CHECK(build_prps(0x3000, 4096, none).prp2 == 0);
+  CHECK(build_prps(0x3e00, 4096, none).prp2 == 0x4000);
+  CHECK(build_prps(0x3000, 8192, none).prp2 == 0x4000);
+}
+
+}  // namespace pollux::nvme

@@ -1,0 +1,182 @@
+#include <catch2/catch.hpp>
+#include <set>
+
+#include "raw_queue.hpp"
+
+namespace pollux::nvme {
+
+TEST_CASE("a command is invisible until the doorbell rings, and one doorbell tells of a whole batch") {
+  RawQueue queue(8, 7);
+  Answer answers[3];
+  for (Answer& answer : answers) REQUIRE(submit(queue.pair(), answer));
+  CHECK(queue.submission_doorbell == 0);
+  queue.pair().ring();
+  CHECK(queue.submission_doorbell == 3);
+}
+
+TEST_CASE("each command is answered once, with its own status, in whatever order the completions come") {
+  RawQueue queue(8, 7);
+  Answer answers[3];
+  for (Answer& answer : answers) REQUIRE(submit(queue.pair(), answer));
+  queue.pair().ring();
+  std::vector<std::uint16_t> cids;
+  while (const auto command = queue.fetch()) cids.push_back(RawQueue::cid_of(*command));
+  REQUIRE(cids.size() == 3);
+  queue.post(cids[2], 0x280);
+  queue.post(cids[0]);
+  queue.post(cids[1], 0x80);
+  CHECK(queue.pair().poll(64) == 3);
+  CHECK((answers[0].times == 1 && answers[0].status.ok()));
+  CHECK((answers[1].times == 1 && answers[1].status.code() == StatusCode::lba_out_of_range));
+  CHECK((answers[2].times == 1 && answers[2].status.code() == StatusCode::write_fault));
+  CHECK(queue.completion_doorbell == 3);
+}
+
+TEST_CASE("the whole queue is usable, and full is an answer of its own") {
+  RawQueue queue(8, 7);
+  Answer answers[8];
+  for (int i = 0; i < 7; ++i) REQUIRE(submit(queue.pair(), answers[i]));
+  CHECK_FALSE(submit(queue.pair(), answers[7]));
+  CHECK(queue.pair().in_flight() == 7);
+  queue.pair().ring();
+  queue.post(RawQueue::cid_of(*queue.fetch()));
+  CHECK(queue.pair().poll(64) == 1);
+  CHECK(submit(queue.pair(), answers[7]));
+}
+
+TEST_CASE("a thousand passes over a small ring keep phase, slots and identifiers apart") {
+  RawQueue queue(4, 3);
+  for (int pass = 0; pass < 4000; ++pass) {
+    Answer answers[3];
+    const int batch = pass % 3 + 1;
+    for (int i = 0; i < batch; ++i) REQUIRE(submit(queue.pair(), answers[i]));
+    queue.pair().ring();
+    std::set<std::uint16_t> cids;
+    while (const auto command = queue.fetch()) {
+      cids.insert(RawQueue::cid_of(*command));
+      queue.post(RawQueue::cid_of(*command));
+    }
+    REQUIRE(cids.size() == static_cast<std::size_t>(batch));
+    REQUIRE(cids.count(kCidReserved) == 0);
+    REQUIRE(queue.pair().poll(64) == static_cast<unsigned>(batch));
+    for (int i = 0; i < batch; ++i) REQUIRE(answers[i].times == 1);
+  }
+  CHECK(queue.pair().strays() == 0);
+}
+
+TEST_CASE("an identifier is not the slot's number: it is unique among the commands in flight") {
+  RawQueue queue(4, 3);
+  Answer slow;
+  REQUIRE(submit(queue.pair(), slow));
+  queue.pair().ring();
+  const std::uint16_t slow_cid = RawQueue::cid_of(*queue.fetch());
+  for (int i = 0; i < 64; ++i) {  // the slots wrap many times around the one that is still in flight
+    Answer quick;
+    REQUIRE(submit(queue.pair(), quick));
+    queue.pair().ring();
+    const std::uint16_t cid = RawQueue::cid_of(*queue.fetch());
+    REQUIRE((cid & 0xfff) != (slow_cid & 0xfff));
+    queue.post(cid);
+    REQUIRE(queue.pair().poll(64) == 1);
+    REQUIRE((quick.times == 1 && slow.times == 0));
+  }
+}
+
+TEST_CASE("a completion that comes twice, too late, or out of range answers nothing and is counted") {
+  RawQueue queue(8, 5);
+  Answer first, second;
+  REQUIRE(submit(queue.pair(), first));
+  queue.pair().ring();
+  const std::uint16_t cid = RawQueue::cid_of(*queue.fetch());
+  queue.post(cid);
+  queue.post(cid);     // doubled
+  queue.post(5);       // beyond the records
+  queue.post(0xffff);  // reserved
+  CHECK(queue.pair().poll(64) == 4);
+  CHECK(first.times == 1);
+  CHECK(queue.pair().strays() == 3);
+
+  REQUIRE(submit(queue.pair(), second));  // the same record, another generation
+  queue.pair().ring();
+  const std::uint16_t reused = RawQueue::cid_of(*queue.fetch());
+  REQUIRE((reused & 0xfff) == (cid & 0xfff));
+  queue.post(cid);  // stale
+  CHECK(queue.pair().poll(64) == 1);
+  CHECK((second.times == 0 && queue.pair().strays() == 4));
+  queue.post(reused);
+  CHECK(queue.pair().poll(64) == 1);
+  CHECK(second.times == 1);
+}
+
+TEST_CASE("poll stops at its limit and acknowledges with one doorbell, an empty poll with none") {
+  RawQueue queue(8, 7);
+  Answer answers[5];
+  for (Answer& answer : answers) REQUIRE(submit(queue.pair(), answer));
+  queue.pair().ring();
+  while (const auto command = queue.fetch()) queue.post(RawQueue::cid_of(*command));
+  CHECK(queue.pair().poll(2) == 2);
+  CHECK(queue.completion_doorbell == 2);
+  queue.completion_doorbell = 99;  // an untouched doorbell stays so
+  CHECK(queue.pair().poll(0) == 0);
+  CHECK(queue.completion_doorbell == 99);
+  CHECK(queue.pair().poll(64) == 3);
+  CHECK(queue.completion_doorbell == 5);
+}
+
+struct Resubmitter {
+  RawQueue* queue;
+  int left;
+  std::uint32_t acknowledged_when_rung = 99;
+  static void again(void* context, Status) noexcept {
+    auto* const self = static_cast<Resubmitter*>(context);
+    if (self->left-- == 0) return;
+    (void)self->queue->pair().submit(again, self, 0, [](Command& slot, std::uint16_t) { slot = {}; });
+    self->queue->pair().ring();
+    self->acknowledged_when_rung = self->queue->completion_doorbell;
+  }
+};
+
+TEST_CASE("what a callback submits and rings is told after the completions before it were given back") {
+  RawQueue queue(2, 1);  // room for one completion: a new command before the acknowledgement would overrun it
+  Resubmitter self{&queue, 5};
+  REQUIRE(queue.pair().submit(Resubmitter::again, &self, 0, [](Command& slot, std::uint16_t) { slot = {}; }));
+  queue.pair().ring();
+  for (std::uint32_t round = 1; round <= 5; ++round) {
+    queue.post(RawQueue::cid_of(*queue.fetch()));
+    REQUIRE(queue.pair().poll(1) == 1);
+    REQUIRE(self.acknowledged_when_rung == round % 2);
+  }
+}
+
+TEST_CASE("fail_all answers everything in flight once, and a completion that comes afterwards is a stray") {
+  RawQueue queue(8, 7);
+  Answer answers[3];
+  for (Answer& answer : answers) REQUIRE(submit(queue.pair(), answer));
+  queue.pair().ring();
+  const std::uint16_t cid = RawQueue::cid_of(*queue.fetch());
+  queue.pair().fail_all(Status::from(StatusCode::aborted_by_host));
+  for (const Answer& answer : answers) {
+    CHECK((answer.times == 1 && answer.status.code() == StatusCode::aborted_by_host));
+  }
+  CHECK(queue.pair().in_flight() == 0);
+  queue.post(cid);
+  CHECK(queue.pair().poll(64) == 1);
+  CHECK((answers[0].times == 1 && queue.pair().strays() == 1));
+}
+
+TEST_CASE("a deadline is found when it has come, across the wrap of the clock too, and not after the answer") {
+  RawQueue queue(8, 7);
+  Answer answer;
+  const std::uint32_t now = 0xffff'fff0;
+  CHECK_FALSE(queue.pair().has_expired(now));
+  REQUIRE(submit(queue.pair(), answer, now + 32));
+  CHECK_FALSE(queue.pair().has_expired(now));
+  CHECK_FALSE(queue.pair().has_expired(now + 31));
+  CHECK(queue.pair().has_expired(now + 32));
+  queue.pair().ring();
+  queue.post(RawQueue::cid_of(*queue.fetch()));
+  queue.pair().poll(64);
+  CHECK_FALSE(queue.pair().has_expired(now + 32));
+}
+
+}  // namespace pollux::nvme
