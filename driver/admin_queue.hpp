@@ -1,0 +1,69 @@
+// The admin queue as the controller's owner uses it: one command at a time, with one page of data. A machine: start(),
+// then step() until it answers. Its memory lives as long as this object, so that a command that never completes can do
+// no harm later. NVMe base 2.0c, 3.3.1, 5.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "pollux/dma/space.hpp"
+#include "pollux/driver/queue_memory.hpp"
+
+namespace pollux::nvme {
+
+inline constexpr std::uint32_t kAdminTimeoutMs = 30'000;
+inline constexpr std::uint32_t kAdminDataBytes = 4096;
+
+struct AdminResult {
+  Status status;
+  std::uint32_t dw0;  // command specific
+};
+
+enum class DataDirection : std::uint8_t { none, from_controller, to_controller };
+
+class AdminQueue {
+ public:
+  static constexpr std::uint32_t kEntries = 32;
+
+  static Result<std::unique_ptr<AdminQueue>> create(dma::Space& space);
+
+  // For ASQ and ACQ.
+  vfio::Iova submissions_iova() const { return memory_.submissions_iova(); }
+  vfio::Iova completions_iova() const { return memory_.completions_iova(); }
+
+  // Empties both rings for a controller that is disabled; the doorbells are those of queue 0.
+  void restart(volatile std::uint32_t* submission_doorbell, volatile std::uint32_t* completion_doorbell);
+
+  // Sends one command; none may be in flight. The command's PRP1 becomes the data page if there is data: at most
+  // kAdminDataBytes, copied from `data` when it goes to the controller.
+  void start(const Command& command, std::span<const std::byte> data, DataDirection direction, std::uint64_t now_ns);
+
+  // The answer, once there is one. Error: none within kAdminTimeoutMs; from then on the queue is of no use until
+  // restart().
+  Result<std::optional<AdminResult>> step(std::uint64_t now_ns);
+
+  // What the controller returned, valid until the next start().
+  std::span<const std::byte, kAdminDataBytes> data() const {
+    return std::as_bytes(std::span<const std::uint64_t, kAdminDataBytes / 8>(data_page().entries, kAdminDataBytes / 8));
+  }
+
+  bool usable() const { return pair_.has_value() && !timed_out_; }
+
+ private:
+  static constexpr std::uint32_t kDepth = kEntries - 1;
+
+  explicit AdminQueue(QueueMemory memory) : memory_(std::move(memory)) {}
+  static void on_done(void* context, Status status) noexcept;
+  PrpList data_page() const { return memory_.list(0); }
+
+  QueueMemory memory_;
+  std::optional<QueuePair> pair_;
+  std::optional<AdminResult> result_;
+  std::uint8_t opcode_ = 0;
+  std::uint64_t deadline_ns_ = 0;
+  bool timed_out_ = false;
+};
+
+}  // namespace pollux::nvme

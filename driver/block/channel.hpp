@@ -1,0 +1,138 @@
+// A channel to one namespace: a queue pair of its own, owned by one thread. Requests go in, callbacks come out of
+// poll().
+//
+// A callback may submit; it may not poll or destroy the channel. Nothing on this path allocates, locks or enters the
+// kernel. The way of an I/O: read() here, QueuePair::submit(), ring(); then poll() here, QueuePair::poll(), the
+// callback.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "pollux/dma/space.hpp"
+#include "pollux/driver/block/namespace.hpp"
+#include "pollux/driver/block/split.hpp"
+#include "pollux/driver/controller.hpp"
+#include "pollux/driver/queue_memory.hpp"
+
+namespace pollux {
+
+// void(void* context, nvme::Status) noexcept: called by poll(), on the owner's thread, exactly once for each request
+// that was accepted.
+using Callback = nvme::Callback;
+
+// The answer to a submission. Only `accepted` leads to a callback.
+enum class Submit : std::uint8_t {
+  accepted,
+  queue_full,    // nothing is wrong: poll, then try again
+  out_of_range,  // LBA + length lies past the end of the namespace
+  bad_size,      // zero, or not a multiple of the block size
+  misaligned,    // the buffer does not begin at a dword
+  unsupported,   // the controller lacks this command
+  stopped,       // the controller is being reset, or is gone: poll
+};
+
+// How a channel's owner learns of completions. Chosen when the channel is made.
+enum class Wait : std::uint8_t { poll };
+
+struct ChannelOptions {
+  std::uint16_t depth = 128;  // commands that may be in flight, 1 to 4095; lowered to what the controller's queues hold
+  // The largest single command. 0: MDTS, or 2 MiB where the controller names no limit.
+  std::uint32_t max_transfer_bytes = 0;
+  // Until a command is given up and the controller reset; noticed while someone calls Drive::poll() every second.
+  std::uint32_t timeout_ms = 30'000;
+  Wait wait = Wait::poll;
+};
+
+class Channel {
+ public:
+  // Deletes the queue pair. Requests in flight are dropped without a callback: drain before. Their buffers must live on
+  // until this returns.
+  ~Channel();
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  // Reads into.size_bytes, a multiple of the block size, from `lba` on. Longer than the controller takes at once:
+  // split, answered once. The memory must stay registered until the callback.
+  [[nodiscard]] Submit read(std::uint64_t lba, const dma::Slice& into, Callback done, void* context) noexcept;
+
+  // `fua`: durable when answered.
+  [[nodiscard]] Submit write(std::uint64_t lba, const dma::Slice& from, Callback done, void* context,
+                             bool fua = false) noexcept;
+
+  // Makes every write that was answered before this call durable.
+  [[nodiscard]] Submit flush(Callback done, void* context) noexcept;
+
+  [[nodiscard]] Submit write_zeroes(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept;
+
+  // Dataset Management with Deallocate: the blocks' content is no longer needed.
+  [[nodiscard]] Submit deallocate(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept;
+
+  // Tells the controller of everything submitted since the last ring() or poll(): one doorbell, or none.
+  void ring() noexcept;
+
+  // Rings, then answers what has completed, at most `limit` commands, and returns how many were answered. Waits for
+  // nothing. After a reset it answers everything with "aborted by host" and, once the controller is up, makes the queue
+  // pair anew: that takes two admin commands, bounded as they are.
+  unsigned poll(unsigned limit = 64) noexcept;
+
+  // Commands: a split request may be several, and is at least one.
+  unsigned in_flight() const noexcept { return queue_.in_flight(); }
+  unsigned depth() const noexcept { return queue_.depth(); }
+  const Namespace& ns() const noexcept { return ns_; }
+  std::uint32_t max_transfer_bytes() const noexcept { return max_blocks_ << block_shift_; }
+
+ private:
+  friend class Drive;
+
+  static Result<std::unique_ptr<Channel>> create(nvme::Controller& controller, const Namespace& ns,
+                                                 const ChannelOptions& options);
+  Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbells doorbells, nvme::QueueMemory memory,
+          const Namespace& ns, std::uint32_t max_transfer_bytes, std::uint32_t timeout_ms);
+
+  Submit transfer(nvme::IoOpcode opcode, std::uint32_t flags, std::uint64_t lba, const dma::Slice& data, Callback done,
+                  void* context) noexcept;
+  bool send(nvme::IoOpcode opcode, std::uint32_t flags, std::uint64_t lba, std::uint32_t blocks, const dma::Slice& data,
+            Callback done, void* context) noexcept;
+  bool in_range(std::uint64_t lba, std::uint64_t blocks) const noexcept {
+    return lba <= ns_.block_count && blocks <= ns_.block_count - lba;
+  }
+  // Blocks from `lba` to the next boundary that no command should cross.
+  std::uint64_t to_boundary(std::uint64_t lba) const noexcept { return boundary_mask_ + 1 - (lba & boundary_mask_); }
+
+  Submit split(const Split& request) noexcept;
+  void send_pieces(Split& split) noexcept;
+  static void on_piece(void* context, nvme::Status status) noexcept;
+
+  // Whether the queue pair that was made in `epoch_` is still there and may be rung.
+  bool works_in(nvme::Pulse pulse) const noexcept {
+    return pulse.epoch() == epoch_ && pulse.phase() == nvme::Pulse::Phase::up;
+  }
+  unsigned notice(nvme::Pulse pulse) noexcept;
+  void revive(nvme::Pulse pulse) noexcept;
+  nvme::IoQueue description() const noexcept;
+
+  // Touched by every request.
+  const std::atomic<std::uint64_t>* pulse_;
+  std::uint64_t seen_pulse_;
+  std::uint64_t epoch_ = 0;   // in which the queue pair was made, or refused
+  bool live_ = false;         // it exists in the controller
+  std::uint32_t now_ms_ = 0;  // this channel's coarse clock, for deadlines
+  const std::uint16_t qid_;
+  const unsigned block_shift_;
+  const std::uint32_t max_blocks_;  // of one command with data
+  const std::uint32_t timeout_ms_;
+  const std::uint64_t boundary_mask_;  // NOIOB − 1, or one that no request reaches
+  const Namespace ns_;
+  nvme::QueueMemory memory_;
+  nvme::QueuePair queue_;
+
+  // Touched by few.
+  SplitPool splits_;
+  nvme::Controller& controller_;
+  const nvme::Doorbells doorbells_;
+  std::uint32_t deadlines_checked_ms_ = 0;
+};
+
+}  // namespace pollux

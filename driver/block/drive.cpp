@@ -1,0 +1,96 @@
+#include "pollux/driver/block/drive.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace pollux {
+namespace {
+
+constexpr unsigned kMinBlockShift = 9;   // 512 bytes
+constexpr unsigned kMaxBlockShift = 16;  // larger than any drive's, and it bounds what a wild value can do
+
+const vfio::Scheme* find_scheme(std::span<const vfio::Scheme> schemes, std::string_view name) {
+  const auto found = std::find_if(schemes.begin(), schemes.end(), [&](const auto& s) { return s.name == name; });
+  return found == schemes.end() ? nullptr : &*found;
+}
+
+Result<std::shared_ptr<dma::Space>> make_space(const vfio::Address& address, std::span<const vfio::Scheme> schemes) {
+  const vfio::Scheme kernel = vfio::kernel_scheme();
+  const vfio::Scheme* const scheme = kernel.name == address.scheme ? &kernel : find_scheme(schemes, address.scheme);
+  if (scheme == nullptr) {
+    std::string known(kernel.name);
+    for (const vfio::Scheme& other : schemes) known += fmt::format(", {}", other.name);
+    return fail(fmt::format("{}: this program does not know the scheme \"{}\"", address.text, address.scheme),
+                "it knows " + known);
+  }
+  auto io = scheme->make_space(address);
+  if (!io) return std::unexpected(io.error());
+  return dma::Space::create(std::move(*io));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Drive>> Drive::open(std::string_view text, const OpenOptions& options) {
+  const auto address = vfio::Address::parse(text);
+  if (!address) return std::unexpected(address.error());
+
+  std::shared_ptr<dma::Space> space = options.space;
+  if (space == nullptr) {
+    auto made = make_space(*address, options.schemes);
+    if (!made) return std::unexpected(made.error());
+    space = std::move(*made);
+  }
+  auto device = space->attach(*address);
+  if (!device) return std::unexpected(device.error());
+  auto controller = nvme::Controller::create(std::move(*device), space, *options.clock, options.io_queues);
+  if (!controller) return std::unexpected(controller.error());
+  return std::unique_ptr<Drive>(new Drive(std::move(*controller), *address));
+}
+
+Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
+  const auto active = controller_->active_namespaces();
+  if (!active) return std::unexpected(active.error());
+  if (active->empty()) return fail(address_.text + ": the controller has no active namespace", "create one");
+  if (nsid == 0) nsid = address_.nsid.value_or(active->front());
+  if (!std::binary_search(active->begin(), active->end(), nsid)) {
+    return fail(fmt::format("{}: there is no active namespace {}", address_.text, nsid),
+                fmt::format("active: {}", fmt::join(*active, ", ")));
+  }
+  const auto identified = controller_->identify_namespace(nsid);
+  if (!identified) return std::unexpected(identified.error());
+  const nvme::IdentifyNamespace& id = *identified;
+
+  const auto index = nvme::flbas::kIndexHigh.of(id.flbas) << 4 | nvme::flbas::kIndexLow.of(id.flbas);
+  const nvme::LbaFormat format = id.lbaf[index];  // 6 bits, and the table has 64
+  const auto refuse = [&](std::string why) {
+    return fail(fmt::format("{}: namespace {} {}", address_.text, nsid, why), "format it without (nvme format)");
+  };
+  if (id.nsze == 0) return refuse("reports a size of 0");
+  if (format.lbads < kMinBlockShift || format.lbads > kMaxBlockShift) {
+    return refuse(fmt::format("has blocks of 2^{} bytes, pollux drives 2^{} to 2^{}", format.lbads, kMinBlockShift,
+                              kMaxBlockShift));
+  }
+  if (id.nsze > (~std::uint64_t{0} >> format.lbads)) return refuse("reports a size that no address reaches");
+  if (format.ms != 0) return refuse(fmt::format("has {} bytes of metadata a block", format.ms));
+  if (nvme::dps::kPit.of(id.dps) != 0) return refuse("has end-to-end protection enabled");
+
+  Namespace ns;
+  ns.nsid = nsid;
+  ns.block_size_bytes = 1u << format.lbads;
+  ns.block_count = id.nsze;
+  ns.boundary_blocks = id.noiob;
+  ns.volatile_write_cache = (controller_->identity().vwc & 1) != 0;
+  ns.write_zeroes = controller_->supports(nvme::oncs::kWriteZeroes);
+  ns.dataset_management = controller_->supports(nvme::oncs::kDatasetManagement);
+  std::memcpy(ns.nguid, id.nguid, sizeof ns.nguid);
+  std::memcpy(ns.eui64, id.eui64, sizeof ns.eui64);
+  return ns;
+}
+
+Result<std::unique_ptr<Channel>> Drive::open_channel(const Namespace& ns, const ChannelOptions& options) {
+  auto channel = Channel::create(*controller_, ns, options);
+  if (!channel) return std::unexpected(channel.error());
+  return channel;
+}
+
+}  // namespace pollux

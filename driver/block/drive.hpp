@@ -1,0 +1,70 @@
+// A drive: the device, its controller and the memory it reaches. Safe from any thread; each Channel has one of its own.
+//
+// Somebody calls poll() every now and then, from any thread: it is what notices deadlines and a controller that is
+// gone. If nobody does, I/O goes on, and a command that never completes is waited for without end.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "pollux/dma/space.hpp"
+#include "pollux/driver/block/channel.hpp"
+#include "pollux/driver/block/namespace.hpp"
+#include "pollux/driver/controller.hpp"
+#include "pollux/vfio/clock.hpp"
+#include "pollux/vfio/device.hpp"
+
+namespace pollux {
+
+struct OpenOptions {
+  std::span<const vfio::Scheme> schemes = {};   // kinds of address beyond the kernel's, as softnvme::scheme()
+  std::shared_ptr<dma::Space> space = nullptr;  // an address space to share with other drives; none: one of its own
+  std::uint16_t io_queues = 16;                 // how many queue pairs to ask the controller for
+  Clock* clock = &steady_clock();
+};
+
+class Drive {
+ public:
+  // Claims the device, brings its controller up and identifies it. Nothing stays claimed or mapped after an error.
+  static Result<std::unique_ptr<Drive>> open(std::string_view address, const OpenOptions& options = {});
+
+  // Shuts the controller down (CC.SHN), bounded by RTD3E, and gives the device back. Channels are destroyed before.
+  ~Drive() = default;
+
+  // The namespace that `nsid` names; 0: the address's `,ns=N`, else the first active one.
+  // Errors: not active (says which are), a format that pollux does not drive (metadata, protection information).
+  Result<Namespace> open_namespace(std::uint32_t nsid = 0);
+
+  // Errors: no queue left (says how many the controller granted).
+  Result<std::unique_ptr<Channel>> open_channel(const Namespace& ns, const ChannelOptions& options = {});
+
+  // Memory for requests.
+  Result<dma::Buffer> allocate(std::uint64_t size_bytes) { return space()->allocate(size_bytes); }
+  const std::shared_ptr<dma::Space>& space() const { return controller_->space(); }
+
+  // Looks whether the controller is alive, moves the clock of the deadlines, and resets the controller when a command
+  // outlived its own. Cheap; every second or more often. Error: the controller is lost, and every channel stops.
+  Result<void> poll() { return controller_->poll(); }
+
+  // Resets the controller and brings it up again. Requests in flight on channels are answered with "aborted by host"
+  // when their owners next poll; each channel then works again.
+  Result<void> reset() { return controller_->reset(); }
+
+  // Clean shutdown, now rather than in the destructor, so that its error can be seen. The drive can only be destroyed
+  // afterwards.
+  Result<void> shutdown() { return controller_->shutdown(); }
+
+  nvme::Controller& controller() { return *controller_; }
+
+ private:
+  Drive(std::unique_ptr<nvme::Controller> controller, vfio::Address address)
+      : controller_(std::move(controller)), address_(std::move(address)) {}
+
+  std::unique_ptr<nvme::Controller> controller_;
+  vfio::Address address_;
+};
+
+}  // namespace pollux

@@ -1,0 +1,23 @@
+// What an application needs to know of a namespace. A value: taken once from Drive::open_namespace(), it may be copied
+// freely.
+#pragma once
+
+#include <cstdint>
+
+namespace pollux {
+
+struct Namespace {
+  std::uint32_t nsid = 0;
+  std::uint32_t block_size_bytes = 0;  // 2^n
+  std::uint64_t block_count = 0;
+  std::uint32_t boundary_blocks = 0;  // NOIOB: requests that cross a multiple are split there; 0: none
+  bool volatile_write_cache = false;  // durable is what a flush or FUA covered
+  bool write_zeroes = false;          // the commands that the controller offers
+  bool dataset_management = false;
+  unsigned char nguid[16] = {};
+  unsigned char eui64[8] = {};
+
+  std::uint64_t size_bytes() const { return block_count * block_size_bytes; }
+};
+
+}  // namespace pollux

@@ -1,0 +1,52 @@
+// A request that is larger than one command: cut into pieces, each a command of its own, answered once when the last
+// piece is. At most as many pieces are in flight as the queue takes; each that completes lets the next one go. The
+// records are allocated with the channel.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "pollux/dma/slice.hpp"
+#include "pollux/driver/queue/queue_pair.hpp"
+
+namespace pollux {
+
+class Channel;
+
+struct Split {
+  Channel* channel;
+  nvme::Callback done;
+  void* context;
+  std::uint64_t lba;          // of the next piece
+  std::uint64_t blocks_left;  // not yet sent
+  dma::Slice data;            // of the pieces not yet sent; empty for commands without data
+  nvme::IoOpcode opcode;
+  std::uint32_t flags;      // CDW12 without the length
+  std::uint32_t in_flight;  // pieces
+  nvme::Status status;      // the first that is not success
+};
+
+// The channel's Splits. One thread.
+class SplitPool {
+ public:
+  explicit SplitPool(std::size_t count) : splits_(count) {
+    free_.reserve(count);
+    for (Split& split : splits_) free_.push_back(&split);
+  }
+
+  // nullptr: all are in use.
+  Split* take() noexcept {
+    if (free_.empty()) return nullptr;
+    Split* const split = free_.back();
+    free_.pop_back();
+    return split;
+  }
+
+  void give_back(Split* split) noexcept { free_.push_back(split); }  // within the reserved capacity
+
+ private:
+  std::vector<Split> splits_;
+  std::vector<Split*> free_;
+};
+
+}  // namespace pollux

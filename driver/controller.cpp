@@ -1,0 +1,401 @@
+#include "pollux/driver/controller.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "pollux/driver/queue/prp.hpp"
+#include "pollux/driver/spec/registers.hpp"
+#include "pollux/driver/transition.hpp"
+#include "pollux/vfio/pci_config.hpp"
+
+namespace pollux::nvme {
+namespace {
+
+// An ASCII field, padded with spaces; what a hostile controller puts there instead becomes '?'.
+std::string text_of(std::span<const char> field) {
+  std::string text(field.begin(), field.end());
+  text.resize(text.find_last_not_of(std::string_view(" \0", 2)) + 1);
+  for (char& c : text) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return text;
+}
+
+}  // namespace
+
+Controller::Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock,
+                       std::uint16_t io_queues)
+    : space_(std::move(space)), device_(std::move(device)), clock_(clock), io_queues_wanted_(io_queues) {}
+
+Result<std::unique_ptr<Controller>> Controller::create(std::unique_ptr<vfio::Device> device,
+                                                       std::shared_ptr<dma::Space> space, Clock& clock,
+                                                       std::uint16_t io_queues) {
+  std::unique_ptr<Controller> controller(
+      new Controller(std::move(device), std::move(space), clock, std::max<std::uint16_t>(io_queues, 1)));
+  if (const auto started = controller->start(); !started) return controller->error(started.error());
+  return controller;
+}
+
+Controller::~Controller() {
+  if (state_ == State::up) (void)shutdown();
+  // Whatever could not be disabled is cut off from memory here, before the rings and the mappings go.
+  if (state_ != State::down) (void)vfio::set_bus_master(*device_, false);
+}
+
+Result<void> Controller::start() {
+  auto registers = Registers::open(*device_);
+  if (!registers) return std::unexpected(registers.error());
+  registers_ = std::move(*registers);
+  auto admin = AdminQueue::create(*space_);
+  if (!admin) return std::unexpected(admin.error());
+  admin_ = std::move(*admin);
+
+  if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
+  if (const auto up = bring_up(); !up) return give_up(up.error());
+  queue_ids_.assign(io_queue_limit_, false);
+  publish(Pulse::Phase::up);
+  return {};
+}
+
+Result<void> Controller::disable() {
+  Disable machine(*registers_);
+  auto disabled = run_to_end(machine, clock_);
+  if (!disabled) {
+    // The last rung that leaves the device usable.
+    if (const auto reset = device_->reset(); !reset) return disabled;
+    Disable again(*registers_);
+    disabled = run_to_end(again, clock_);
+  }
+  if (disabled) state_ = State::down;
+  return disabled;
+}
+
+Result<void> Controller::bring_up() {
+  // Off when VFIO opens the device: the controller would become ready and then never complete a command.
+  if (auto mastering = vfio::set_bus_master(*device_, true); !mastering) return mastering;
+
+  BringUp machine(*registers_, *admin_, io_queues_wanted_);
+  state_ = State::lost;  // until it is known to be up: from here on the controller may reach our memory
+  if (auto up = run_to_end(machine, clock_); !up) return up;
+
+  const BringUp::Facts& facts = machine.facts();
+  if ((facts.identity.sqes & 0xf) > 6 || (facts.identity.cqes & 0xf) > 4) {
+    return fail(fmt::format("the controller needs queue entries of 2^{} and 2^{} bytes, pollux writes 64 and reads 16",
+                            facts.identity.sqes & 0xf, facts.identity.cqes & 0xf),
+                "pollux cannot drive this controller");
+  }
+  if (version_ != 0 && std::memcmp(facts.identity.sn, identity_.sn, sizeof identity_.sn) != 0) {
+    return fail(fmt::format("another drive answers after the reset: serial {} instead of {}",
+                            text_of(facts.identity.sn), serial()),
+                "open it anew");
+  }
+  if (version_ == 0) {
+    cap_ = facts.cap;
+    version_ = facts.version;
+    identity_ = facts.identity;
+    io_queue_limit_ = facts.io_queue_pairs;
+  }
+  state_ = State::up;
+  return {};
+}
+
+Result<void> Controller::reset() {
+  const std::lock_guard lock(mutex_);
+  auto done = reset_locked();
+  if (!done) return error(done.error());
+  return done;
+}
+
+Result<void> Controller::reset_locked() {
+  reset_wanted_.store(false, std::memory_order_relaxed);
+  stop_owners();
+  if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
+  publish(Pulse::Phase::down);
+  if (const auto up = bring_up(); !up) return give_up(up.error());
+  publish(Pulse::Phase::up);
+  return {};
+}
+
+Result<void> Controller::shutdown() {
+  const std::lock_guard lock(mutex_);
+  if (state_ != State::up) return {};
+  stop_owners();
+  for (std::size_t index = 0; index < queue_ids_.size(); ++index) {
+    // Best effort: a queue that cannot be deleted does not survive the disabling below.
+    if (queue_ids_[index] && admin_->usable()) (void)delete_queue_locked(static_cast<std::uint16_t>(index + 1));
+  }
+  ShutDown machine(*registers_, identity_.rtd3e);
+  const auto finished = run_to_end(machine, clock_);
+  if (const auto disabled = disable(); !disabled) return error(give_up(disabled.error()).error());
+  publish(Pulse::Phase::down);
+  if (!finished) return error(finished.error());
+  return {};
+}
+
+Result<void> Controller::poll() {
+  const std::lock_guard lock(mutex_);
+  if (state_ == State::lost) return fail(device_->address().text + ": the controller is lost", "close it");
+  publish(Pulse{pulse_.load(std::memory_order_relaxed)}.phase());  // the same phase, a later time
+  if (state_ == State::down) return {};
+
+  const auto status = read_csts(*registers_);
+  if (!status) return error(give_up(status.error()).error());
+  const bool is_broken = csts::kCfs.of(*status) != 0 || csts::kRdy.of(*status) == 0;
+  if (is_broken || reset_wanted_.load(std::memory_order_relaxed)) {
+    if (const auto done = reset_locked(); !done) return error(done.error());
+  }
+  return {};
+}
+
+// Cuts the controller off from memory and tells every owner to stop: nothing of ours can be reached any more.
+std::unexpected<Error> Controller::give_up(const Error& why) noexcept {
+  state_ = State::lost;
+  (void)vfio::set_bus_master(*device_, false);
+  publish(Pulse::Phase::down);
+  return std::unexpected(why);
+}
+
+void Controller::publish(Pulse::Phase phase) noexcept {
+  const Pulse last{pulse_.load(std::memory_order_relaxed)};
+  const bool is_new_epoch = phase == Pulse::Phase::up && last.phase() != Pulse::Phase::up;
+  // Release: an owner that sees "down" or a new epoch sees a controller that was disabled before it.
+  pulse_.store(Pulse::make(last.epoch() + (is_new_epoch ? 1 : 0), phase, clock_.now_ns() / kNsPerMs).word,
+               std::memory_order_release);
+}
+
+// Tells the owners to keep away from their doorbells and gives those that poll the time to notice. One that does not
+// poll is not waited for long: it looks before it rings. One that was suspended just between the two may still ring the
+// doorbell of a queue that is gone; the controller reports that and ignores it (NVMe base 2.0c, 5.2.1: invalid
+// doorbell).
+void Controller::stop_owners() noexcept {
+  constexpr std::uint64_t kParkWaitNs = 50 * kNsPerMs, kPauseNs = 20'000;
+  publish(Pulse::Phase::stopping);
+  const std::uint64_t deadline_ns = clock_.now_ns() + kParkWaitNs;
+  while (live_queues_.load(std::memory_order_acquire) != 0 && clock_.now_ns() < deadline_ns) clock_.pause_ns(kPauseNs);
+}
+
+std::unexpected<Error> Controller::error(const Error& why) const {
+  const std::string& name = device_->address().text;
+  if (why.what.starts_with(name)) return std::unexpected(why);
+  return std::unexpected(Error{name + ": " + why.what, why.advice, why.os_error});
+}
+
+std::string Controller::model() const { return text_of(identity_.mn); }
+std::string Controller::serial() const { return text_of(identity_.sn); }
+std::string Controller::firmware() const { return text_of(identity_.fr); }
+
+std::uint64_t Controller::max_transfer_bytes() const {
+  constexpr unsigned kMaxMdts = 20;  // 4 GiB: more than any request; a wild value must not overflow the shift
+  return identity_.mdts == 0 ? 0 : kPageBytes << std::min<unsigned>(identity_.mdts, kMaxMdts);
+}
+
+std::uint32_t Controller::max_queue_entries() const { return static_cast<std::uint32_t>(cap::kMqes.of(cap_)) + 1; }
+
+Result<AdminResult> Controller::admin(const Command& command, std::span<std::byte> data, DataDirection direction) {
+  const std::lock_guard lock(mutex_);
+  auto result = admin_locked(command, data, direction);
+  if (!result) return error(result.error());
+  return result;
+}
+
+Result<AdminResult> Controller::admin_locked(const Command& command, std::span<std::byte> data,
+                                             DataDirection direction) {
+  if (data.size() > kAdminDataBytes) {
+    return fail(fmt::format("an admin command with {} bytes of data", data.size()), "at most 4096 are carried");
+  }
+  if (state_ != State::up || !admin_->usable()) return fail("the controller is not up", "reset it");
+  admin_->start(command, data, direction, clock_.now_ns());
+  std::optional<AdminResult> result;
+  while (!result) {
+    constexpr std::uint64_t kPauseNs = 20'000;
+    const auto step = admin_->step(clock_.now_ns());
+    if (!step) {
+      ask_for_reset();
+      return std::unexpected(step.error());
+    }
+    result = *step;
+    if (!result) clock_.pause_ns(kPauseNs);
+  }
+  if (direction == DataDirection::from_controller) std::memcpy(data.data(), admin_->data().data(), data.size());
+  return *result;
+}
+
+// With `refused`, an error status goes there and is no Error.
+Result<void> Controller::identify(Cns cns, std::uint32_t nsid, std::span<std::byte> into, Status* refused) {
+  Command command;
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::identify);
+  command.nsid = nsid;
+  command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(cns));
+  const auto result = admin(command, into, DataDirection::from_controller);
+  if (!result) return std::unexpected(result.error());
+  if (refused != nullptr) {
+    *refused = result->status;
+  } else if (!result->status.ok()) {
+    return error({fmt::format("Identify (CNS {:#x}, namespace {}) failed: {}", static_cast<unsigned>(cns), nsid,
+                              result->status.text()),
+                  {}});
+  }
+  return {};
+}
+
+Result<std::vector<std::uint32_t>> Controller::active_namespaces() {
+  std::vector<std::uint32_t> list(kNsListEntries);
+  std::vector<std::uint32_t> active;
+  std::uint32_t after = 0;
+  for (;;) {
+    Status refused;
+    const auto identified = identify(Cns::active_ns_list, after, std::as_writable_bytes(std::span(list)), &refused);
+    if (!identified) return std::unexpected(identified.error());
+    if (!refused.ok()) break;  // drives before 1.1 do not know the list
+    for (const std::uint32_t nsid : list) {
+      if (nsid == 0) return active;
+      if (nsid <= after) return error({fmt::format("namespace {} follows {} in the active list", nsid, after), {}});
+      active.push_back(after = nsid);
+    }
+  }
+  constexpr std::uint32_t kMaxNamespacesTried = 1024;
+  for (std::uint32_t nsid = 1; nsid <= std::min(identity_.nn, kMaxNamespacesTried); ++nsid) {
+    const auto ns = identify_namespace(nsid);
+    if (!ns) return std::unexpected(ns.error());
+    if (ns->nsze != 0) active.push_back(nsid);
+  }
+  return active;
+}
+
+Result<IdentifyNamespace> Controller::identify_namespace(std::uint32_t nsid) {
+  IdentifyNamespace ns{};
+  const auto identified = identify(Cns::ns, nsid, std::as_writable_bytes(std::span(&ns, 1)));
+  if (!identified) return std::unexpected(identified.error());
+  return ns;
+}
+
+Result<std::vector<Controller::NsId>> Controller::namespace_descriptors(std::uint32_t nsid) {
+  std::vector<std::uint8_t> page(kIdentifyBytes);
+  Status refused;
+  const auto identified = identify(Cns::ns_descriptors, nsid, std::as_writable_bytes(std::span(page)), &refused);
+  if (!identified) return std::unexpected(identified.error());
+  std::vector<NsId> ids;
+  if (!refused.ok()) return ids;
+  std::size_t at = 0;
+  while (at + sizeof(NsDescriptor) <= page.size()) {
+    NsDescriptor descriptor;
+    std::memcpy(&descriptor, &page[at], sizeof descriptor);
+    at += sizeof descriptor;
+    if (descriptor.nidl == 0 || descriptor.nidl > page.size() - at) break;
+    const auto value = page.begin() + static_cast<std::ptrdiff_t>(at);
+    ids.push_back({static_cast<NsIdType>(descriptor.nidt), {value, value + descriptor.nidl}});
+    at += descriptor.nidl;
+  }
+  return ids;
+}
+
+Result<SmartLog> Controller::smart_log() {
+  SmartLog log{};
+  Command command;
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::get_log_page);
+  command.nsid = kNsidAll;
+  command.cdw10 = get_log::kLid.put(0u, static_cast<std::uint64_t>(LogId::smart));
+  command.cdw10 = get_log::kNumdl.put(command.cdw10, sizeof log / 4 - 1);
+  const auto result = admin(command, std::as_writable_bytes(std::span(&log, 1)), DataDirection::from_controller);
+  if (!result) return std::unexpected(result.error());
+  if (!result->status.ok()) return error({"the SMART log cannot be read: " + result->status.text(), {}});
+  return log;
+}
+
+Result<std::uint32_t> Controller::read_register32(std::uint32_t offset) {
+  const std::lock_guard lock(mutex_);
+  return registers_->read32(offset);
+}
+
+Result<std::uint16_t> Controller::take_queue_id() {
+  const std::lock_guard lock(mutex_);
+  const auto free = std::find(queue_ids_.begin(), queue_ids_.end(), false);
+  if (free == queue_ids_.end()) {
+    return error({fmt::format("all {} I/O queue pairs that were asked for and granted are in use", io_queue_limit_),
+                  fmt::format("use at most {} channels", io_queue_limit_)});
+  }
+  *free = true;
+  return static_cast<std::uint16_t>(free - queue_ids_.begin() + 1);
+}
+
+void Controller::return_queue_id(std::uint16_t qid) {
+  const std::lock_guard lock(mutex_);
+  queue_ids_.at(qid - 1u) = false;
+}
+
+Result<Doorbells> Controller::doorbells(std::uint16_t qid) {
+  const auto dstrd = static_cast<unsigned>(cap::kDstrd.of(cap_));
+  const auto submission = registers_->doorbell(submission_doorbell_offset(qid, dstrd));
+  if (!submission) return error(submission.error());
+  const auto completion = registers_->doorbell(completion_doorbell_offset(qid, dstrd));
+  if (!completion) return error(completion.error());
+  return Doorbells{*submission, *completion};
+}
+
+Result<std::uint64_t> Controller::create_queue(const IoQueue& queue) {
+  const std::lock_guard lock(mutex_);
+  return create_queue_locked(queue);
+}
+
+std::optional<Result<std::uint64_t>> Controller::try_create_queue(const IoQueue& queue) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return std::nullopt;
+  return create_queue_locked(queue);
+}
+
+Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
+  const auto send = [&](const Command& command, const char* what) -> Result<void> {
+    const auto result = admin_locked(command, {}, DataDirection::none);
+    if (!result) return error(result.error());
+    if (result->status.ok()) return {};
+    return error(
+        {fmt::format("{} {} with {} entries failed: {}", what, queue.qid, queue.entries, result->status.text()), {}});
+  };
+  Command command;
+  command.cdw10 = create_queue::kQsize.put(create_queue::kQid.put(0u, queue.qid), queue.entries - 1);
+  command.cdw11 = create_queue::kPc.put(0u, 1);  // polled: IEN stays 0
+
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::create_cq);
+  command.prp1 = queue.completions_iova;
+  if (const auto created = send(command, "Create I/O Completion Queue"); !created) {
+    return std::unexpected(created.error());
+  }
+
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::create_sq);
+  command.prp1 = queue.submissions_iova;
+  command.cdw11 = create_queue::kCqid.put(command.cdw11, queue.qid);
+  if (const auto created = send(command, "Create I/O Submission Queue"); !created) {
+    Command undo;
+    undo.cdw0 = static_cast<std::uint32_t>(AdminOpcode::delete_cq);
+    undo.cdw10 = queue.qid;
+    const auto undone = admin_locked(undo, {}, DataDirection::none);
+    // A completion queue that stays behind could be written to: only a reset makes its memory quiet.
+    if (!undone || !undone->status.ok()) ask_for_reset();
+    return std::unexpected(created.error());
+  }
+  live_queues_.fetch_add(1, std::memory_order_relaxed);
+  return Pulse{pulse_.load(std::memory_order_relaxed)}.epoch();
+}
+
+Result<void> Controller::delete_queue(std::uint16_t qid) {
+  const std::lock_guard lock(mutex_);
+  return delete_queue_locked(qid);
+}
+
+Result<void> Controller::delete_queue_locked(std::uint16_t qid) {
+  if (state_ == State::down) return {};  // a disabled controller has no queues
+  for (const AdminOpcode opcode : {AdminOpcode::delete_sq, AdminOpcode::delete_cq}) {
+    Command command;
+    command.cdw0 = static_cast<std::uint32_t>(opcode);
+    command.cdw10 = qid;
+    const auto result = admin_locked(command, {}, DataDirection::none);
+    if (!result) return error(result.error());
+    if (!result->status.ok()) {
+      return error({fmt::format("deleting I/O queue {} failed: {}", qid, result->status.text()), {}});
+    }
+  }
+  return {};
+}
+
+}  // namespace pollux::nvme

@@ -1,0 +1,169 @@
+// An NVMe controller: brought up, identified, reset and shut down; the admin queue, and the memory and numbers of the
+// I/O queues. Slow changes of state are machines that advance by step() (transition.hpp); the blocking calls here are
+// bounded loops over them.
+//
+// Safe from any thread: a lock guards the admin queue and the state. The owner of an I/O queue never waits for that
+// lock: it learns of a reset from pulse(), one atomic word. NVMe base 2.0c, 3.5 (initialisation), 3.6 (shutdown), 3.7
+// (resets).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pollux/dma/space.hpp"
+#include "pollux/driver/admin_queue.hpp"
+#include "pollux/driver/registers.hpp"
+#include "pollux/driver/spec/field.hpp"
+#include "pollux/driver/spec/identify.hpp"
+#include "pollux/driver/spec/log.hpp"
+#include "pollux/vfio/clock.hpp"
+#include "pollux/vfio/device.hpp"
+
+namespace pollux::nvme {
+
+// What the controller publishes to the owners of its queues, in one word: an epoch, which grows with each reset; how
+// far the present reset is; and a coarse clock.
+struct Pulse {
+  enum class Phase : std::uint8_t {
+    up,        // queues may be made, and those made in this epoch work
+    stopping,  // a reset begins: keep away from the doorbells; what is in flight may still reach memory
+    down,      // disabled or cut off: nothing in flight reaches memory any more
+  };
+  std::uint64_t word = 0;
+
+  static constexpr Field kTick{0, 32}, kPhase{32, 2}, kEpoch{34, 30};
+  static constexpr Pulse make(std::uint64_t epoch, Phase phase, std::uint64_t tick_ms) {
+    return {kEpoch.put(kPhase.put(kTick.put(std::uint64_t{0}, tick_ms), static_cast<std::uint64_t>(phase)), epoch)};
+  }
+  constexpr std::uint64_t epoch() const { return kEpoch.of(word); }
+  constexpr Phase phase() const { return static_cast<Phase>(kPhase.of(word)); }
+  constexpr std::uint32_t tick_ms() const { return static_cast<std::uint32_t>(kTick.of(word)); }
+};
+
+// What the controller is told of an I/O queue pair.
+struct IoQueue {
+  std::uint16_t qid;
+  std::uint32_t entries;  // of either ring
+  vfio::Iova submissions_iova;
+  vfio::Iova completions_iova;
+};
+
+// An I/O queue pair's own.
+struct Doorbells {
+  volatile std::uint32_t* submission;
+  volatile std::uint32_t* completion;
+};
+
+class Controller {
+ public:
+  // Takes the device over and brings the controller up. `io_queues`: how many queue pairs to ask for, at least 1.
+  // Errors: a controller that pollux does not drive (pages larger than 4 KiB, no NVM command set, other entry sizes),
+  // one that is gone or never ready, admin commands that fail.
+  static Result<std::unique_ptr<Controller>> create(std::unique_ptr<vfio::Device> device,
+                                                    std::shared_ptr<dma::Space> space, Clock& clock,
+                                                    std::uint16_t io_queues);
+
+  // Shuts down if that was not done, and gives the device back.
+  ~Controller();
+
+  // Each is bounded: by CAP.TO (or CRTO), by RTD3E and kAdminTimeoutMs.
+  Result<void> reset();
+  Result<void> shutdown();
+
+  // The administrator's turn: looks whether the controller is alive, moves the coarse clock, resets when an owner has
+  // asked for it. Cheap enough for every few milliseconds. Error: the controller is lost; every owner is told to stop.
+  Result<void> poll();
+
+  // Facts, from Identify and the registers at bring-up.
+  const IdentifyController& identity() const { return identity_; }
+  std::uint64_t cap() const { return cap_; }
+  std::uint32_t version() const { return version_; }
+  std::string model() const;
+  std::string serial() const;
+  std::string firmware() const;
+  std::uint64_t max_transfer_bytes() const;                         // MDTS; 0: no limit
+  std::uint32_t max_queue_entries() const;                          // CAP.MQES + 1
+  std::uint16_t io_queue_limit() const { return io_queue_limit_; }  // queue pairs that the controller granted
+  bool supports(std::uint16_t oncs_bit) const { return (identity_.oncs & oncs_bit) != 0; }
+
+  // Active namespaces, ascending. Falls back to 1..NN where the controller does not know the list.
+  Result<std::vector<std::uint32_t>> active_namespaces();
+
+  // All zeros for a namespace that is not active.
+  Result<IdentifyNamespace> identify_namespace(std::uint32_t nsid);
+
+  // Namespace identification descriptors; empty where the controller has none.
+  struct NsId {
+    NsIdType type;
+    std::vector<std::uint8_t> value;
+  };
+  Result<std::vector<NsId>> namespace_descriptors(std::uint32_t nsid);
+
+  Result<SmartLog> smart_log();
+
+  // Sends an admin command and waits, at most kAdminTimeoutMs. `data`: what the controller returns or is given, at most
+  // one page. An error status of the controller is a Result with that status, not an Error.
+  Result<AdminResult> admin(const Command& command, std::span<std::byte> data = {},
+                            DataDirection direction = DataDirection::none);
+
+  // For people and tools. Error: gone.
+  Result<std::uint32_t> read_register32(std::uint32_t offset);
+  vfio::Device& device() { return *device_; }
+  const std::shared_ptr<dma::Space>& space() const { return space_; }
+
+  // For the owners of I/O queues.
+  const std::atomic<std::uint64_t>& pulse() const { return pulse_; }
+  Result<std::uint16_t> take_queue_id();  // error: all granted queues are in use
+  void return_queue_id(std::uint16_t qid);
+  Result<Doorbells> doorbells(std::uint16_t qid);  // error: they lie outside BAR0 or cannot be mapped
+  // Completion queue first, then the submission queue. Returns the epoch in which it was made.
+  Result<std::uint64_t> create_queue(const IoQueue& queue);
+  Result<void> delete_queue(std::uint16_t qid);  // the other way round; after an error only a reset makes it quiet
+  // Like create_queue(), for an owner that must not wait for others: nothing if the lock is taken.
+  std::optional<Result<std::uint64_t>> try_create_queue(const IoQueue& queue);
+  void ask_for_reset() noexcept { reset_wanted_.store(true, std::memory_order_relaxed); }
+  // The owner of a queue that was created has seen that a reset begins, and rings no doorbell any more.
+  void parked() noexcept { live_queues_.fetch_sub(1, std::memory_order_release); }
+
+ private:
+  Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock,
+             std::uint16_t io_queues);
+  Result<void> start();
+  Result<void> bring_up();
+  Result<void> disable();
+  Result<void> reset_locked();
+  Result<std::uint64_t> create_queue_locked(const IoQueue& queue);
+  Result<void> delete_queue_locked(std::uint16_t qid);
+  Result<AdminResult> admin_locked(const Command& command, std::span<std::byte> data, DataDirection direction);
+  Result<void> identify(Cns cns, std::uint32_t nsid, std::span<std::byte> into, Status* refused = nullptr);
+  std::unexpected<Error> give_up(const Error& why) noexcept;
+  void publish(Pulse::Phase phase) noexcept;
+  void stop_owners() noexcept;
+  std::unexpected<Error> error(const Error& why) const;
+
+  std::shared_ptr<dma::Space> space_;  // outlives the device
+  std::unique_ptr<vfio::Device> device_;
+  Clock& clock_;
+  const std::uint16_t io_queues_wanted_;
+
+  std::mutex mutex_;  // guards what follows, but for the atomics
+  std::optional<Registers> registers_;
+  std::unique_ptr<AdminQueue> admin_;
+  std::uint64_t cap_ = 0;
+  std::uint32_t version_ = 0;
+  IdentifyController identity_{};
+  std::uint16_t io_queue_limit_ = 0;
+  std::vector<bool> queue_ids_;  // in use, by qid − 1
+  enum class State : std::uint8_t { down, up, lost } state_ = State::down;
+
+  std::atomic<std::uint64_t> pulse_{Pulse::make(0, Pulse::Phase::down, 0).word};
+  std::atomic<unsigned> live_queues_ = 0;  // created, and their owners not parked
+  std::atomic<bool> reset_wanted_ = false;
+};
+
+}  // namespace pollux::nvme

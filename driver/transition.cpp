@@ -1,0 +1,200 @@
+#include "pollux/driver/transition.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "pollux/driver/queue/prp.hpp"
+#include "pollux/driver/spec/registers.hpp"
+
+namespace pollux::nvme {
+namespace {
+
+constexpr const char* kGoneAdvice = "the device was removed, lost power or fell off the bus";
+
+// CAP.TO bounds enabling and disabling alike; a controller that reports 0 still gets one unit.
+std::uint64_t ready_bound_ns(std::uint64_t cap) {
+  return std::max<std::uint64_t>(cap::kTo.of(cap), 1) * cap::kTimeoutUnitMs * kNsPerMs;
+}
+
+}  // namespace
+
+Result<std::uint32_t> read_csts(Registers& registers) {
+  const auto status = registers.read32(reg::kCsts);
+  if (!status) return status;
+  if (*status == kAllOnes) return fail("the controller's registers read as all ones", kGoneAdvice);
+  if (*status == 0) {
+    const auto version = registers.read32(reg::kVs);
+    if (!version) return version;
+    if (*version == 0) return fail("the controller's registers read as zeros", kGoneAdvice);
+  }
+  return status;
+}
+
+Result<bool> Disable::step(std::uint64_t now_ns) {
+  const auto status = read_csts(registers_);
+  if (!status) return std::unexpected(status.error());
+  const bool is_ready = csts::kRdy.of(*status) != 0;
+  const bool is_fatal = csts::kCfs.of(*status) != 0;
+
+  if (stage_ == Stage::look) {
+    const auto cap = registers_.read64(reg::kCap);
+    if (!cap) return std::unexpected(cap.error());
+    bound_ns_ = ready_bound_ns(*cap);
+    deadline_ns_ = now_ns + bound_ns_;
+    stage_ = Stage::wait_ready;
+  }
+  if (stage_ == Stage::wait_ready) {
+    const auto config = registers_.read32(reg::kCc);
+    if (!config) return std::unexpected(config.error());
+    if (cc::kEn.of(*config) != 0) {
+      // EN may go to 0 only when RDY has reached 1; a controller that never gets there is told all the same.
+      if (!is_ready && !is_fatal && now_ns < deadline_ns_) return false;
+      const std::uint32_t disabled = cc::kShn.put(cc::kEn.put(*config, 0), cc::kShnNone);
+      if (const auto written = registers_.write32(reg::kCc, disabled); !written) {
+        return std::unexpected(written.error());
+      }
+    }
+    deadline_ns_ = now_ns + bound_ns_;
+    stage_ = Stage::wait_not_ready;
+    return false;
+  }
+  if (!is_ready) return true;
+  if (now_ns < deadline_ns_) return false;
+  return fail(
+      fmt::format("the controller did not become disabled within {} ms (CSTS {:#x})", bound_ns_ / kNsPerMs, *status),
+      "power it off and on");
+}
+
+Result<void> BringUp::enable(std::uint64_t now_ns) {
+  const auto cap = registers_.read64(reg::kCap);
+  if (!cap) return std::unexpected(cap.error());
+  const auto version = registers_.read32(reg::kVs);
+  if (!version) return std::unexpected(version.error());
+  if (*version == 0 || *version == kAllOnes) return fail(fmt::format("VS reads as {:#x}", *version), kGoneAdvice);
+  facts_.cap = *cap;
+  facts_.version = *version;
+
+  if (cap::kMpsmin.of(*cap) != 0) {
+    return fail(fmt::format("the controller's smallest page is {} KiB, this host's pages have 4 KiB",
+                            4u << cap::kMpsmin.of(*cap)),
+                "pollux cannot drive this controller");
+  }
+  const std::uint64_t sets = cap::kCss.of(*cap);
+  if ((sets & (cap::kCssNvm | cap::kCssIoSets)) == 0) {
+    return fail(fmt::format("the controller offers no NVM command set (CAP.CSS {:#x})", sets),
+                "pollux cannot drive an administrative controller");
+  }
+
+  const auto dstrd = static_cast<unsigned>(cap::kDstrd.of(*cap));
+  const auto submission_doorbell = registers_.doorbell(submission_doorbell_offset(0, dstrd));
+  if (!submission_doorbell) return std::unexpected(submission_doorbell.error());
+  const auto completion_doorbell = registers_.doorbell(completion_doorbell_offset(0, dstrd));
+  if (!completion_doorbell) return std::unexpected(completion_doorbell.error());
+  admin_.restart(*submission_doorbell, *completion_doorbell);
+
+  std::uint32_t sizes = aqa::kAsqs.put(0u, AdminQueue::kEntries - 1);
+  sizes = aqa::kAcqs.put(sizes, AdminQueue::kEntries - 1);
+  std::uint32_t config = cc::kIosqes.put(0u, 6);  // 64-byte commands
+  config = cc::kIocqes.put(config, 4);            // 16-byte completions
+  config = cc::kCss.put(config, (sets & cap::kCssNvm) != 0 ? cc::kCssNvm : cc::kCssAll);
+  config = cc::kEn.put(config, 1);
+  if (auto written = registers_.write32(reg::kAqa, sizes); !written) return written;
+  if (auto written = registers_.write64(reg::kAsq, admin_.submissions_iova()); !written) return written;
+  if (auto written = registers_.write64(reg::kAcq, admin_.completions_iova()); !written) return written;
+  if (auto written = registers_.write32(reg::kCc, config); !written) return written;
+
+  std::uint64_t bound_ns = ready_bound_ns(*cap);
+  if (cap::kCrms.of(*cap) != 0) {
+    const auto timeouts = registers_.read32(reg::kCrto);
+    if (!timeouts) return std::unexpected(timeouts.error());
+    bound_ns = std::max(bound_ns, crto::kCrwmt.of(*timeouts) * cap::kTimeoutUnitMs * kNsPerMs);
+  }
+  deadline_ns_ = now_ns + bound_ns;
+  return {};
+}
+
+Result<bool> BringUp::ready(std::uint64_t now_ns) {
+  const auto status = read_csts(registers_);
+  if (!status) return std::unexpected(status.error());
+  if (csts::kCfs.of(*status) != 0) {
+    return fail(fmt::format("the controller reports a fatal status while it is enabled (CSTS {:#x})", *status),
+                "reset it or power it off and on");
+  }
+  if (csts::kRdy.of(*status) != 0) return true;
+  if (now_ns < deadline_ns_) return false;
+  return fail(fmt::format("the controller did not become ready within its own bound, CAP.TO {} ms (CSTS {:#x})",
+                          ready_bound_ns(facts_.cap) / kNsPerMs, *status),
+              "reset it or power it off and on");
+}
+
+Result<bool> BringUp::step(std::uint64_t now_ns) {
+  switch (stage_) {
+    case Stage::enable: {
+      if (const auto enabled = enable(now_ns); !enabled) return std::unexpected(enabled.error());
+      stage_ = Stage::wait_ready;
+      return false;
+    }
+    case Stage::wait_ready: {
+      const auto is_ready = ready(now_ns);
+      if (!is_ready || !*is_ready) return is_ready;
+      Command command;
+      command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::identify);
+      command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(Cns::controller));
+      admin_.start(command, {}, DataDirection::from_controller, now_ns);
+      stage_ = Stage::identify;
+      return false;
+    }
+    case Stage::identify: {
+      const auto result = admin_.step(now_ns);
+      if (!result) return std::unexpected(result.error());
+      if (!*result) return false;
+      if (!(*result)->status.ok()) return fail("Identify Controller failed: " + (*result)->status.text());
+      std::memcpy(&facts_.identity, admin_.data().data(), sizeof facts_.identity);
+      Command command;
+      command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::set_features);
+      command.cdw10 = features::kFid.put(0u, static_cast<std::uint64_t>(FeatureId::number_of_queues));
+      const std::uint64_t wanted = io_queues_wanted_ - 1u;  // 0's based
+      command.cdw11 = features::kNsqr.put(features::kNcqr.put(0u, wanted), wanted);
+      admin_.start(command, {}, DataDirection::none, now_ns);
+      stage_ = Stage::set_queues;
+      return false;
+    }
+    case Stage::set_queues: {
+      const auto result = admin_.step(now_ns);
+      if (!result) return std::unexpected(result.error());
+      if (!*result) return false;
+      if (!(*result)->status.ok()) return fail("the controller refused I/O queues: " + (*result)->status.text());
+      // Submission and completion queues are granted apart, and more than asked for may be granted.
+      const std::uint64_t granted =
+          std::min(features::kNsqr.of((*result)->dw0), features::kNcqr.of((*result)->dw0)) + 1;
+      facts_.io_queue_pairs = static_cast<std::uint16_t>(std::min<std::uint64_t>(granted, io_queues_wanted_));
+      stage_ = Stage::done;
+      return true;
+    }
+    case Stage::done:
+      return true;
+  }
+  return true;
+}
+
+Result<bool> ShutDown::step(std::uint64_t now_ns) {
+  const auto status = read_csts(registers_);
+  if (!status) return std::unexpected(status.error());
+  if (deadline_ns_ == 0) {
+    const auto config = registers_.read32(reg::kCc);
+    if (!config) return std::unexpected(config.error());
+    if (cc::kEn.of(*config) == 0) return true;  // nothing runs that could be shut down
+    if (const auto written = registers_.write32(reg::kCc, cc::kShn.put(*config, cc::kShnNormal)); !written) {
+      return std::unexpected(written.error());
+    }
+    deadline_ns_ = now_ns + std::max<std::uint64_t>(rtd3e_us_ * 1000ull, kShutdownFloorMs * kNsPerMs);
+    return false;
+  }
+  if (csts::kShst.of(*status) == csts::kShstComplete) return true;
+  if (now_ns < deadline_ns_) return false;
+  return fail(fmt::format("the controller did not finish its shutdown within {} ms (CSTS {:#x})",
+                          std::max<std::uint64_t>(rtd3e_us_ / 1000, kShutdownFloorMs), *status),
+              "data that was not flushed may be lost");
+}
+
+}  // namespace pollux::nvme

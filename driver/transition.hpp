@@ -1,0 +1,91 @@
+// The controller's slow changes of state, as machines: step() does what can be done now, says whether the change is
+// complete, and never waits. Whoever owns time calls it again: run_to_end() in a driver, a simulation in its own order.
+// Each gives up at a bound that the controller itself names. NVMe base 2.0c, 3.5.1 (initialisation), 3.6.1
+// (shutdown), 3.7.2 (controller reset).
+#pragma once
+
+#include <cstdint>
+
+#include "pollux/driver/admin_queue.hpp"
+#include "pollux/driver/registers.hpp"
+#include "pollux/driver/spec/identify.hpp"
+#include "pollux/vfio/clock.hpp"
+
+namespace pollux::nvme {
+
+// CC.EN to 0, and CSTS.RDY with it: afterwards the controller reaches no memory of ours. Bound: CAP.TO, twice where it
+// was still becoming ready.
+class Disable {
+ public:
+  explicit Disable(Registers& registers) : registers_(registers) {}
+  Result<bool> step(std::uint64_t now_ns);
+
+ private:
+  enum class Stage : std::uint8_t { look, wait_ready, wait_not_ready };
+  Registers& registers_;
+  Stage stage_ = Stage::look;
+  std::uint64_t bound_ns_ = 0;
+  std::uint64_t deadline_ns_ = 0;
+};
+
+// From disabled to identified, with the number of queues agreed. Bound: CAP.TO or CRTO, and kAdminTimeoutMs for each of
+// two admin commands.
+class BringUp {
+ public:
+  // What it learns on the way.
+  struct Facts {
+    std::uint64_t cap = 0;
+    std::uint32_t version = 0;
+    IdentifyController identity{};
+    std::uint16_t io_queue_pairs = 0;  // granted
+  };
+
+  BringUp(Registers& registers, AdminQueue& admin, std::uint16_t io_queues_wanted)
+      : registers_(registers), admin_(admin), io_queues_wanted_(io_queues_wanted) {}
+  Result<bool> step(std::uint64_t now_ns);
+  const Facts& facts() const { return facts_; }
+
+ private:
+  enum class Stage : std::uint8_t { enable, wait_ready, identify, set_queues, done };
+  Result<void> enable(std::uint64_t now_ns);
+  Result<bool> ready(std::uint64_t now_ns);
+
+  Registers& registers_;
+  AdminQueue& admin_;
+  const std::uint16_t io_queues_wanted_;
+  Facts facts_;
+  Stage stage_ = Stage::enable;
+  std::uint64_t deadline_ns_ = 0;
+};
+
+// CC.SHN to 01b, and CSTS.SHST to 10b. I/O queues are deleted before. Bound: RTD3E, at least kShutdownFloorMs.
+class ShutDown {
+ public:
+  static constexpr std::uint32_t kShutdownFloorMs = 5'000;  // for controllers that report no RTD3E
+
+  ShutDown(Registers& registers, std::uint32_t rtd3e_us) : registers_(registers), rtd3e_us_(rtd3e_us) {}
+  Result<bool> step(std::uint64_t now_ns);
+
+ private:
+  Registers& registers_;
+  const std::uint32_t rtd3e_us_;
+  std::uint64_t deadline_ns_ = 0;  // 0: not begun
+};
+
+// CSTS, if the controller is there: a device that is gone reads as all ones, or as zeros while vfio still answers for
+// its config space.
+Result<std::uint32_t> read_csts(Registers& registers);
+
+// Steps a machine until it is done or fails. The machine bounds it.
+template <typename Machine>
+Result<void> run_to_end(Machine& machine, Clock& clock) {
+  constexpr std::uint64_t kPauseNs = 20'000;
+  for (;;) {
+    const Result<bool> done = machine.step(clock.now_ns());
+    if (!done) return std::unexpected(done.error());
+    if (*done) return {};
+    clock.pause_ns(kPauseNs);
+  }
+}
+
+}  // namespace pollux::nvme
