@@ -1,0 +1,71 @@
+// The options of a soft: address.
+#include "pollux/tools/softnvme/options.hpp"
+
+#include <catch2/catch.hpp>
+
+namespace pollux::softnvme {
+namespace {
+
+TEST_CASE("no options are 1 GiB in memory with blocks of 512 bytes, MDTS 6 and 16 queues") {
+  const auto options = Options::parse("");
+  REQUIRE(options);
+  CHECK_FALSE(options->size_bytes);
+  CHECK(Options::kDefaultSizeBytes == 1ull << 30);
+  CHECK(options->block_size_bytes == 512);
+  CHECK(options->file.empty());
+  CHECK_FALSE(options->null);
+  CHECK(options->mdts == 6);
+  CHECK(options->queues == 16);
+}
+
+TEST_CASE("every option is taken, in any order") {
+  const auto options = Options::parse("queues=4,block=4096,file=/tmp/a b,mdts=0,size=2MiB,null=0");
+  REQUIRE(options);
+  CHECK(options->size_bytes == 2ull << 20);
+  CHECK(options->block_size_bytes == 4096);
+  CHECK(options->file == "/tmp/a b");
+  CHECK(options->mdts == 0);
+  CHECK(options->queues == 4);
+  CHECK(Options::parse("null=1")->null);
+}
+
+TEST_CASE("sizes are powers of 1024, whatever their suffix") {
+  CHECK(parse_size("4096") == 4096);
+  CHECK(parse_size("4k") == 4096);
+  CHECK(parse_size("4K") == 4096);
+  CHECK(parse_size("4KiB") == 4096);
+  CHECK(parse_size("3M") == 3ull << 20);
+  CHECK(parse_size("3MiB") == 3ull << 20);
+  CHECK(parse_size("1g") == 1ull << 30);
+  CHECK(parse_size("2TiB") == 2ull << 40);
+  for (const char* bad :
+       {"", "k", "4x", "4kB", "4 k", "-1", "4KiBx", "99999999999999999999", "18446744073709551615k"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(parse_size(bad));
+  }
+}
+
+TEST_CASE("what is wrong is named: the option, its value, and what is valid") {
+  const auto message = [](const char* text) {
+    const auto options = Options::parse(text);
+    REQUIRE_FALSE(options);
+    return options.error().message();
+  };
+  CHECK(message("sise=1G") ==
+        "soft: option sise=1G is not known: valid are size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, "
+        "null=0|1, mdts=N, queues=N");
+  CHECK(message("block=1024") == "soft: option block=1024 is not valid: block takes 512 or 4096");
+  CHECK(message("queues=0") == "soft: option queues=0 is not valid: queues takes 1 to 511");
+  CHECK(message("queues=512") == "soft: option queues=512 is not valid: queues takes 1 to 511");
+  CHECK(message("mdts=17") == "soft: option mdts=17 is not valid: mdts takes 0 to 16");
+  CHECK(message("null=yes") == "soft: option null=yes is not valid: null takes 0 or 1");
+  CHECK(message("size=0").find("size=0 is not valid") != std::string::npos);
+  CHECK(message("size=65TiB").find("size=65TiB is not valid") != std::string::npos);
+  CHECK(message("size=1000").find("not a multiple of block=512") != std::string::npos);
+  CHECK(message("file=").find("file takes the path") != std::string::npos);
+  CHECK(message("null").find("\"null\" is not an option with a value") != std::string::npos);
+  CHECK(message("null=1,file=/tmp/d").find("one of null=1 and file=PATH") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace pollux::softnvme

@@ -1,0 +1,81 @@
+#include "pollux/tools/softnvme/config_space.hpp"
+
+#include <cstring>
+
+#include "pollux/tools/softnvme/core/identity.hpp"
+
+namespace pollux::softnvme {
+namespace {
+
+// The header.
+constexpr std::size_t kCommand = 0x04;
+constexpr std::uint8_t kMemorySpace = 1u << 1;
+constexpr std::uint8_t kBusMaster = 1u << 2;
+constexpr std::uint32_t kCommandWritable = 0x0546;  // memory space, bus master, parity, SERR#, interrupt disable
+constexpr std::uint32_t kStatusCapabilities = 0x0010;
+constexpr std::uint32_t kClassNvme = 0x010802;
+constexpr std::uint32_t kBarMemory64 = 0x4;
+
+// The capabilities, one behind the other.
+constexpr std::size_t kPm = 0x40;
+constexpr std::size_t kMsix = 0x50;
+constexpr std::size_t kPcie = 0x60;
+constexpr std::size_t kDeviceControl = kPcie + 8;
+constexpr std::uint32_t kFlrCapable = 1u << 28;
+constexpr std::uint16_t kInitiateFlr = 1u << 15;
+
+}  // namespace
+
+ConfigSpace::ConfigSpace(std::uint32_t vectors) {
+  put(0x00, kVendorId | std::uint32_t{kDeviceId} << 16, 4);
+  put(kCommand, kMemorySpace, 2, kCommandWritable);  // bus master is off, as the kernel hands a function over
+  put(0x06, kStatusCapabilities, 2);
+  put(0x08, kClassNvme << 8 | 0x01, 4);  // revision 1
+  put(0x0c, 0, 1, 0xff);                 // cache line size
+  put(0x10, kBarMemory64, 4, ~(kBar0Bytes - 1));
+  put(0x14, 0, 4, 0xffff'ffff);
+  put(0x2c, kVendorId | std::uint32_t{kDeviceId} << 16, 4);
+  put(0x34, kPm, 1);
+  put(0x3c, 0, 1, 0xff);  // interrupt line
+  put(0x3d, 1, 1);        // INTA#
+
+  put(kPm, 0x01 | kMsix << 8 | 0x0003u << 16, 4);  // version 3
+  put(kPm + 4, 0x0008, 4);                         // D0, no soft reset; D3hot is not modelled
+
+  put(kMsix, 0x11 | kPcie << 8 | (vectors - 1) << 16, 4, 0xc000'0000);  // enable, function mask
+  put(kMsix + 4, kMsixTableOffset, 4);
+  put(kMsix + 8, kMsixPendingOffset, 4);
+
+  put(kPcie, 0x10 | 0x0002u << 16, 4);            // endpoint, version 2; the last capability
+  put(kPcie + 4, kFlrCapable | 0x8000 | 0x1, 4);  // role-based errors, 256-byte payloads
+  put(kDeviceControl, 0x2810, 2, 0x7fff);
+  put(kPcie + 0x0c, 0x0043'f843, 4);  // link: x4, 8 GT/s
+  put(kPcie + 0x10, 0, 2, 0x01ff);
+  put(kPcie + 0x12, 0x1043, 2);
+  put(kPcie + 0x2c, 0x0e, 4);  // 2.5 to 8 GT/s
+}
+
+void ConfigSpace::put(std::size_t offset, std::uint32_t value, unsigned bytes, std::uint32_t writable) {
+  std::memcpy(&bytes_[offset], &value, bytes);
+  std::memcpy(&writable_[offset], &writable, bytes);
+}
+
+void ConfigSpace::read(std::uint64_t offset, std::span<std::byte> into) const {
+  std::memcpy(into.data(), &bytes_[offset], into.size());
+}
+
+bool ConfigSpace::write(std::uint64_t offset, std::span<const std::byte> from) {
+  bool reset = false;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const auto value = static_cast<std::uint8_t>(from[i]);
+    const std::uint8_t mask = writable_[offset + i];
+    bytes_[offset + i] = static_cast<std::uint8_t>((bytes_[offset + i] & ~mask) | (value & mask));
+    if (offset + i == kDeviceControl + 1 && (value & kInitiateFlr >> 8) != 0) reset = true;
+  }
+  return reset;
+}
+
+bool ConfigSpace::bus_master() const { return (bytes_[kCommand] & kBusMaster) != 0; }
+bool ConfigSpace::memory_space() const { return (bytes_[kCommand] & kMemorySpace) != 0; }
+
+}  // namespace pollux::softnvme

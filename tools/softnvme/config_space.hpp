@@ -1,0 +1,38 @@
+// PCI configuration space of the software controller: 4 KiB with a type 0 header and the capabilities PM, MSI-X and PCI
+// Express. What a real function lets the host write, it may write. PCI Local Bus 3.0, 6.1; PCI Express base 4.0, 7.5;
+// identity: NVMe over PCIe transport 1.0c, 3.8.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace pollux::softnvme {
+
+inline constexpr std::size_t kConfigSpaceBytes = 4096;
+inline constexpr std::uint32_t kBar0Bytes = 16 * 1024;  // registers, doorbells, MSI-X table, pending bits: a page each
+inline constexpr std::uint32_t kMsixTableOffset = 0x2000;
+inline constexpr std::uint32_t kMsixPendingOffset = 0x3000;
+
+class ConfigSpace {
+ public:
+  // `vectors`: MSI-X vectors, at least 1.
+  explicit ConfigSpace(std::uint32_t vectors);
+
+  // The range lies in the space.
+  void read(std::uint64_t offset, std::span<std::byte> into) const;
+  // True: the write asked for a function level reset.
+  bool write(std::uint64_t offset, std::span<const std::byte> from);
+
+  bool bus_master() const;
+  bool memory_space() const;
+
+ private:
+  void put(std::size_t offset, std::uint32_t value, unsigned bytes, std::uint32_t writable = 0);
+
+  std::array<std::uint8_t, kConfigSpaceBytes> bytes_{};
+  std::array<std::uint8_t, kConfigSpaceBytes> writable_{};  // a bit that the host may change is set
+};
+
+}  // namespace pollux::softnvme

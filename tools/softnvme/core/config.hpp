@@ -1,0 +1,36 @@
+// What a software controller is made of. Checked by whoever fills it in (the adapter's options): the core takes it as
+// it is.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "pollux/tools/softnvme/core/store.hpp"
+
+namespace pollux::softnvme {
+
+inline constexpr std::uint32_t kMaxIoQueues = 511;  // with the admin queue: one page of doorbells
+inline constexpr std::uint32_t kDoorbellWords = 2 * (kMaxIoQueues + 1);
+inline constexpr std::uint32_t kMaxQueueEntries = 4096;  // CAP.MQES + 1
+inline constexpr std::uint32_t kMaxNamespaces = 1024;    // one Active Namespace ID list
+
+struct NamespaceConfig {
+  std::uint32_t nsid = 1;                // 1 to kMaxNamespaces; namespaces need not follow each other
+  std::uint32_t block_size_bytes = 512;  // 512 or 4096
+  std::uint64_t block_count = 0;
+  Store* store = nullptr;  // outlives the core; nullptr: no data is moved (null=1)
+};
+
+struct Config {
+  std::uint32_t io_queues = 16;  // pairs, 1 to kMaxIoQueues
+  std::uint32_t max_queue_entries = kMaxQueueEntries;
+  std::uint8_t mdts = 6;  // 2^n pages of 4 KiB; 0: no limit
+  std::uint32_t interrupt_vectors = 17;
+  std::uint64_t ready_delay_ns = 0;  // between CC.EN = 1 and CSTS.RDY = 1
+  std::uint16_t temperature_kelvin = 310;
+  std::string serial = "POLLUX0001";
+  std::vector<NamespaceConfig> namespaces;
+};
+
+}  // namespace pollux::softnvme

@@ -1,0 +1,210 @@
+#include "pollux/tools/softnvme/core/queues.hpp"
+
+#include <fmt/format.h>
+
+namespace pollux::softnvme {
+namespace {
+
+constexpr std::size_t kCidWords = (1u << 16) / 64;
+
+void zero_doorbell(std::uint32_t* word) { __atomic_store_n(word, 0, __ATOMIC_RELEASE); }
+
+}  // namespace
+
+bool Ring::bind(const HostMemory& memory, std::uint64_t iova, std::uint64_t size_bytes, bool writing) {
+  iova_ = iova;
+  size_bytes_ = size_bytes;
+  writing_ = writing;
+  pages_.clear();
+  for (std::uint64_t offset = 0; offset < size_bytes; offset += 1ull << kPageShift) {
+    const Window window = memory.window(iova + offset);
+    if (window.size_bytes == 0 || !(writing ? window.device_may_write : window.device_may_read)) return false;
+    pages_.push_back(window.host + (iova + offset - window.iova));
+  }
+  return true;
+}
+
+Queues::Queues(const HostMemory& memory, std::uint32_t* doorbells, ViolationLog& violations)
+    : memory_(memory),
+      doorbells_(doorbells),
+      violations_(violations),
+      submission_(kMaxIoQueues + 1),
+      completion_(kMaxIoQueues + 1) {
+  active_.reserve(kMaxIoQueues + 1);
+  for (std::uint32_t id = 0; id <= kMaxIoQueues; ++id) {
+    submission_[id].id = completion_[id].id = static_cast<std::uint16_t>(id);
+    submission_[id].doorbell = doorbells + 2 * id;
+    completion_[id].doorbell = doorbells + 2 * id + 1;
+  }
+}
+
+bool Queues::create_cq(std::uint16_t id, std::uint64_t iova, std::uint32_t entries) {
+  CompletionQueue& cq = completion_[id];
+  if (!cq.ring.bind(memory_, iova, std::uint64_t{entries} * kCqeBytes, true)) return false;
+  cq.size = entries;
+  cq.tail = cq.head = 0;
+  cq.refused = kNothingRefused;
+  cq.phase = 1;
+  cq.users = 0;
+  void_doorbell(cq.doorbell, "CQ", id);
+  cq.exists = true;
+  io_queues_ += id != 0;
+  return true;
+}
+
+bool Queues::create_sq(std::uint16_t id, std::uint64_t iova, std::uint32_t entries, std::uint16_t cqid) {
+  SubmissionQueue& sq = submission_[id];
+  if (!sq.ring.bind(memory_, iova, std::uint64_t{entries} * kSqeBytes, false)) return false;
+  sq.size = entries;
+  sq.head = sq.tail = sq.conflicts = 0;
+  sq.refused = kNothingRefused;
+  sq.cq = &completion_[cqid];
+  ++sq.cq->users;
+  sq.outstanding.assign(kCidWords, 0);
+  sq.conflict.assign(entries, false);
+  void_doorbell(sq.doorbell, "SQ", id);
+  sq.exists = true;
+  io_queues_ += id != 0;
+  list_active();
+  return true;
+}
+
+void Queues::delete_sq(std::uint16_t id) {
+  SubmissionQueue& sq = submission_[id];
+  --sq.cq->users;
+  sq.exists = false;
+  io_queues_ -= id != 0;
+  zero_doorbell(sq.doorbell);
+  list_active();
+}
+
+void Queues::delete_cq(std::uint16_t id) {
+  completion_[id].exists = false;
+  io_queues_ -= id != 0;
+  zero_doorbell(completion_[id].doorbell);
+}
+
+void Queues::clear() {
+  for (std::uint32_t id = 0; id <= kMaxIoQueues; ++id) {
+    submission_[id].exists = completion_[id].exists = false;
+    zero_doorbell(submission_[id].doorbell);
+    zero_doorbell(completion_[id].doorbell);
+  }
+  active_.clear();
+  io_queues_ = 0;
+  error_ = DoorbellError::none;
+}
+
+bool Queues::rebind() {
+  bool whole = true;
+  const auto check = [&](Ring& ring, const char* kind, std::uint16_t id) {
+    if (ring.rebind(memory_)) return;
+    violations_.add(Rule::ring_unmapped, fmt::format("the {} bytes at IOVA {:#x} of {} {} are no longer mapped",
+                                                     ring.size_bytes(), ring.iova(), kind, id));
+    whole = false;
+  };
+  for (std::uint32_t id = 0; id <= kMaxIoQueues; ++id) {
+    if (submission_[id].exists) check(submission_[id].ring, "SQ", static_cast<std::uint16_t>(id));
+    if (completion_[id].exists) check(completion_[id].ring, "CQ", static_cast<std::uint16_t>(id));
+  }
+  return whole;
+}
+
+void Queues::advance_tail(SubmissionQueue& sq, std::uint32_t tail) {
+  // A value that was refused stays in its word: it is told once.
+  if (sq.refused == tail) return;
+  if (tail >= sq.size) {
+    violations_.add(Rule::doorbell_out_of_range,
+                    fmt::format("tail {} rung for SQ {} of {} entries", tail, sq.id, sq.size));
+    sq.refused = tail;
+    return doorbell_error(DoorbellError::bad_value, sq.id);
+  }
+  const std::uint32_t added = tail >= sq.tail ? tail - sq.tail : tail + sq.size - sq.tail;
+  if (sq.waiting() + added >= sq.size) {
+    violations_.add(Rule::sq_tail_passes_head,
+                    fmt::format("tail {} rung for SQ {} of {} entries, with tail {} and head {}", tail, sq.id, sq.size,
+                                sq.tail, sq.head));
+    sq.refused = tail;
+    return doorbell_error(DoorbellError::bad_value, sq.id);
+  }
+  sq.refused = kNothingRefused;
+  for (std::uint32_t slot = sq.tail; slot != tail; slot = slot + 1 == sq.size ? 0 : slot + 1) {
+    const auto cid = static_cast<std::uint16_t>(
+        reinterpret_cast<const nvme::Command*>(sq.ring.at(slot * kSqeBytes))->cdw0 >> nvme::cdw0::kCid.shift);
+    if (sq.is_outstanding(cid)) [[unlikely]] {
+      violations_.add(Rule::cid_in_use, fmt::format("CID {:#06x} submitted in slot {} of SQ {} while it is outstanding",
+                                                    cid, slot, sq.id));
+      sq.conflict[slot] = true;
+      ++sq.conflicts;
+    } else {
+      sq.begin(cid);
+    }
+  }
+  sq.tail = tail;
+}
+
+void Queues::refuse_head(CompletionQueue& cq, std::uint32_t head) {
+  if (cq.refused == head) return;
+  cq.refused = head;
+  if (head >= cq.size) {
+    violations_.add(Rule::doorbell_out_of_range,
+                    fmt::format("head {} rung for CQ {} of {} entries", head, cq.id, cq.size));
+  } else {
+    violations_.add(Rule::cq_head_passes_tail,
+                    fmt::format("head {} rung for CQ {} of {} entries, with head {} and {} entries posted", head, cq.id,
+                                cq.size, cq.head, cq.posted()));
+  }
+  doorbell_error(DoorbellError::bad_value, cq.id);
+}
+
+void Queues::scan_doorbells() {
+  for (std::uint32_t id = 0; id <= kMaxIoQueues; ++id) {
+    if (!submission_[id].exists) void_doorbell(submission_[id].doorbell, "SQ", submission_[id].id);
+    if (completion_[id].exists) {
+      observe(completion_[id]);
+    } else {
+      void_doorbell(completion_[id].doorbell, "CQ", completion_[id].id);
+    }
+  }
+}
+
+void Queues::void_doorbell(std::uint32_t* word, const char* kind, std::uint16_t id) {
+  if (__atomic_load_n(word, __ATOMIC_RELAXED) == 0) [[likely]]
+    return;
+  const std::uint32_t value = __atomic_exchange_n(word, 0, __ATOMIC_ACQ_REL);
+  violations_.add(Rule::doorbell_without_queue,
+                  fmt::format("{} rung for {} {}, which does not exist", value, kind, id));
+  doorbell_error(DoorbellError::no_queue, id);
+}
+
+void Queues::write_doorbell(std::uint32_t word, std::uint32_t value) {
+  const auto id = static_cast<std::uint16_t>(word / 2);
+  const bool is_cq = word % 2 != 0;
+  const bool exists = is_cq ? completion_[id].exists : submission_[id].exists;
+  if (exists && __atomic_load_n(&doorbells_[word], __ATOMIC_RELAXED) == value) {
+    violations_.add(Rule::doorbell_repeated,
+                    fmt::format("{} {} rung again for {} {}", is_cq ? "head" : "tail", value, is_cq ? "CQ" : "SQ", id));
+    doorbell_error(DoorbellError::bad_value, id);
+  }
+  __atomic_store_n(&doorbells_[word], value, __ATOMIC_RELEASE);
+}
+
+DoorbellError Queues::take_error(std::uint16_t& qid) {
+  qid = error_qid_;
+  return std::exchange(error_, DoorbellError::none);
+}
+
+void Queues::doorbell_error(DoorbellError error, std::uint16_t qid) {
+  if (error_ != DoorbellError::none) return;
+  error_ = error;
+  error_qid_ = qid;
+}
+
+void Queues::list_active() {
+  active_.clear();
+  for (SubmissionQueue& sq : submission_) {
+    if (sq.exists) active_.push_back(&sq);
+  }
+}
+
+}  // namespace pollux::softnvme

@@ -1,0 +1,247 @@
+#include "pollux/tools/softnvme/device.hpp"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+
+#include "pollux/tools/softnvme/space.hpp"
+#include "pollux/tools/softnvme/store/memory_store.hpp"
+
+namespace pollux::softnvme {
+namespace {
+
+using vfio::InterruptIndex;
+using vfio::RegionIndex;
+
+constexpr vfio::RegionArea kDoorbellArea{nvme::reg::kDoorbells, 4096};
+
+// The same file is the same drive; drives in memory differ.
+std::string serial_of(const Options& options) {
+  static std::atomic<unsigned> count = 0;
+  struct stat info{};
+  if (!options.file.empty() && stat(options.file.c_str(), &info) == 0) {
+    return fmt::format("PF{:X}-{:X}", info.st_dev, info.st_ino).substr(0, sizeof(nvme::IdentifyController::sn));
+  }
+  return fmt::format("PM{:08}", ++count);
+}
+
+std::unexpected<Error> no_such(const char* what, unsigned index) {
+  return fail(fmt::format("soft: the device has no {} {}", what, index));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SoftDeviceThread>> SoftDeviceThread::create(SoftSpace& space, const vfio::Address& address) {
+  const Result<Options> options = Options::parse(address.target);
+  if (!options) return std::unexpected(options.error());
+  if (address.nsid.value_or(1) != 1) {
+    return fail(fmt::format("{}: there is no namespace {}", address.text, *address.nsid),
+                "a soft: device has one, ns=1");
+  }
+  std::uint64_t size_bytes = options->size_bytes.value_or(Options::kDefaultSizeBytes);
+  std::unique_ptr<Store> store;
+  FileStore* file = nullptr;
+  if (!options->file.empty()) {
+    Result<std::unique_ptr<FileStore>> opened =
+        FileStore::open(options->file, options->size_bytes, Options::kDefaultSizeBytes, options->block_size_bytes);
+    if (!opened) return std::unexpected(opened.error());
+    file = opened->get();
+    size_bytes = file->size_bytes();
+    store = std::move(*opened);
+  } else if (!options->null) {
+    Result<std::unique_ptr<MemoryStore>> made = MemoryStore::create(size_bytes);
+    if (!made) return std::unexpected(made.error());
+    store = std::move(*made);
+  }
+  return std::unique_ptr<SoftDeviceThread>(
+      new SoftDeviceThread(space, address, *options, size_bytes, std::move(store), file));
+}
+
+SoftDeviceThread::SoftDeviceThread(SoftSpace& space, vfio::Address address, const Options& options,
+                                   std::uint64_t size_bytes, std::unique_ptr<Store> store, FileStore* file)
+    : space_(space),
+      address_(std::move(address)),
+      vectors_(options.queues + 1),
+      store_(std::move(store)),
+      file_(file),
+      doorbells_(std::make_shared<DoorbellPage>()),
+      config_space_(vectors_),
+      controller_(controller_config(options, size_bytes, store_.get()), space.table(), doorbells_->words) {}
+
+Config SoftDeviceThread::controller_config(const Options& options, std::uint64_t size_bytes, Store* store) const {
+  Config config;
+  config.io_queues = options.queues;
+  config.mdts = options.mdts;
+  config.interrupt_vectors = vectors_;
+  config.serial = serial_of(options);
+  config.namespaces = {{1, options.block_size_bytes, size_bytes / options.block_size_bytes, store}};
+  return config;
+}
+
+SoftDeviceThread::~SoftDeviceThread() {
+  stopping_.store(true, std::memory_order_relaxed);
+  if (thread_.joinable()) thread_.join();
+  space_.leave(gate_);
+}
+
+void SoftDeviceThread::start() {
+  thread_ = std::thread([this] { run(); });
+}
+
+void SoftDeviceThread::run() {
+  Clock& clock = steady_clock();
+  std::uint64_t idle_since_ns = clock.now_ns();
+  std::uint64_t nap_ns = kMinNapNs;
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    if (!gate_.try_lock_as_owner()) {
+      sched_yield();
+      continue;
+    }
+    const std::uint64_t now_ns = clock.now_ns();
+    const unsigned done = controller_.step(now_ns);
+    gate_.unlock();
+    if (done != 0) {
+      idle_since_ns = now_ns;
+      nap_ns = kMinNapNs;
+    } else if (now_ns - idle_since_ns < kSpinNs) {
+      sched_yield();
+    } else {
+      clock.pause_ns(nap_ns);
+      nap_ns = std::min(2 * nap_ns, kMaxNapNs);
+    }
+  }
+}
+
+std::uint64_t SoftDeviceThread::region_size(RegionIndex index) const {
+  if (index == RegionIndex::bar0) return kBar0Bytes;
+  return index == RegionIndex::config ? kConfigSpaceBytes : 0;
+}
+
+Result<vfio::RegionInfo> SoftDeviceThread::region_info(RegionIndex index) {
+  if (index > RegionIndex::config) return no_such("region", static_cast<unsigned>(index));
+  vfio::RegionInfo info;
+  info.size_bytes = region_size(index);
+  info.readable = info.writable = info.size_bytes != 0;
+  if (index == RegionIndex::bar0) info.mappable = {kDoorbellArea};
+  return info;
+}
+
+Result<void> SoftDeviceThread::check_access(RegionIndex index, std::uint64_t offset, std::uint64_t size_bytes,
+                                            const char* verb) const {
+  const std::uint64_t region_bytes = region_size(index);
+  if (size_bytes > region_bytes || offset > region_bytes - size_bytes) {
+    return fail(fmt::format("{}: {} of {} bytes at offset {:#x} of region {}, which has {}", address_.text, verb,
+                            size_bytes, offset, static_cast<unsigned>(index), region_bytes));
+  }
+  if (index == RegionIndex::bar0 && !config_space_.memory_space()) {
+    return fail_errno(EIO, fmt::format("{}: {} of BAR0 while memory space is off", address_.text, verb),
+                      "set bit 1 of the PCI Command register");
+  }
+  return {};
+}
+
+Result<void> SoftDeviceThread::read(RegionIndex index, std::uint64_t offset, std::span<std::byte> into) {
+  const std::lock_guard lock(gate_);
+  if (const Result<void> good = check_access(index, offset, into.size(), "read"); !good) return good;
+  if (index == RegionIndex::bar0) {
+    read_bar0(static_cast<std::uint32_t>(offset), into);
+  } else {
+    config_space_.read(offset, into);
+  }
+  return {};
+}
+
+Result<void> SoftDeviceThread::write(RegionIndex index, std::uint64_t offset, std::span<const std::byte> from) {
+  const std::lock_guard lock(gate_);
+  if (const Result<void> good = check_access(index, offset, from.size(), "write"); !good) return good;
+  if (index == RegionIndex::bar0) {
+    write_bar0(static_cast<std::uint32_t>(offset), from);
+    return {};
+  }
+  if (config_space_.write(offset, from)) controller_.function_reset();
+  controller_.set_bus_master(config_space_.bus_master());
+  return {};
+}
+
+// As the bus would: 8 or 4 aligned bytes at a time, and the dword around anything smaller.
+void SoftDeviceThread::read_bar0(std::uint32_t offset, std::span<std::byte> into) {
+  constexpr unsigned kDword = 4;
+  constexpr unsigned kQword = 8;
+  while (!into.empty()) {
+    const unsigned width = offset % kQword == 0 && into.size() >= kQword ? kQword : kDword;
+    const std::uint32_t skipped = offset % width;
+    const std::uint64_t value = controller_.read(offset - skipped, width);
+    const std::size_t bytes = std::min<std::size_t>(into.size(), width - skipped);
+    std::memcpy(into.data(), reinterpret_cast<const std::byte*>(&value) + skipped, bytes);
+    into = into.subspan(bytes);
+    offset += static_cast<std::uint32_t>(bytes);
+  }
+}
+
+// A write keeps its width: what is no register access reaches the core as such, and is a violation there.
+void SoftDeviceThread::write_bar0(std::uint32_t offset, std::span<const std::byte> from) {
+  while (!from.empty()) {
+    const std::size_t bytes = std::min<std::size_t>(from.size(), sizeof(std::uint64_t));
+    std::uint64_t value = 0;
+    std::memcpy(&value, from.data(), bytes);
+    controller_.write(offset, static_cast<unsigned>(bytes), value);
+    from = from.subspan(bytes);
+    offset += static_cast<std::uint32_t>(bytes);
+  }
+}
+
+Result<vfio::MappedArea> SoftDeviceThread::map(RegionIndex index, vfio::RegionArea area) {
+  if (index != RegionIndex::bar0 || area != kDoorbellArea) {
+    return fail(fmt::format("{}: {} bytes at offset {:#x} of region {} cannot be mapped", address_.text,
+                            area.size_bytes, area.offset, static_cast<unsigned>(index)),
+                fmt::format("{} bytes at {:#x} of BAR0 can", kDoorbellArea.size_bytes, kDoorbellArea.offset));
+  }
+  auto* const words = reinterpret_cast<volatile std::byte*>(doorbells_->words);
+  return vfio::MappedArea(words, area, [page = doorbells_] { static_cast<void>(page); });
+}
+
+// Vectors are there to be counted; nothing delivers an interrupt yet, hence no eventfd.
+Result<vfio::InterruptInfo> SoftDeviceThread::interrupt_info(InterruptIndex index) {
+  vfio::InterruptInfo info;
+  if (index == InterruptIndex::msix) info.count = vectors_;
+  return info;
+}
+
+// The kernel saves configuration space before a reset and restores it afterwards, bus master included
+// (pci_try_reset_function): so does this.
+Result<void> SoftDeviceThread::reset() {
+  const std::lock_guard lock(gate_);
+  controller_.function_reset();
+  return {};
+}
+
+std::vector<Violation> SoftDeviceThread::violations() const {
+  const std::lock_guard lock(gate_);
+  return controller_.violations().list();
+}
+
+std::uint64_t SoftDeviceThread::violation_count() const {
+  const std::lock_guard lock(gate_);
+  return controller_.violations().count();
+}
+
+void SoftDeviceThread::clear_violations() {
+  const std::lock_guard lock(gate_);
+  controller_.violations().clear();
+}
+
+void SoftDeviceThread::set_fault_hook(FaultHook* hook) {
+  const std::lock_guard lock(gate_);
+  controller_.set_fault_hook(hook);
+}
+
+std::string SoftDeviceThread::store_error() const {
+  const std::lock_guard lock(gate_);
+  return file_ == nullptr ? std::string() : file_->error();
+}
+
+}  // namespace pollux::softnvme

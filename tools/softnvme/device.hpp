@@ -1,0 +1,78 @@
+// A soft: device: the core behind config space, BAR0 and a thread that steps it. The thread spins while there is work,
+// gives the processor away when there is none, and after a while naps, at most kMaxNapNs long: a doorbell in memory can
+// wake nobody.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "pollux/tools/softnvme/config_space.hpp"
+#include "pollux/tools/softnvme/core/controller.hpp"
+#include "pollux/tools/softnvme/gate.hpp"
+#include "pollux/tools/softnvme/options.hpp"
+#include "pollux/tools/softnvme/softnvme.hpp"
+#include "pollux/tools/softnvme/store/file_store.hpp"
+#include "pollux/vfio/clock.hpp"
+
+namespace pollux::softnvme {
+
+class SoftSpace;
+
+class SoftDeviceThread final : public SoftDevice {
+ public:
+  static constexpr std::uint64_t kMinNapNs = 20'000;
+  static constexpr std::uint64_t kMaxNapNs = 1'000'000;
+  static constexpr std::uint64_t kSpinNs = 1'000'000;  // without work before the first nap
+
+  // Everything but the thread: start() begins it. The space outlives the device.
+  static Result<std::unique_ptr<SoftDeviceThread>> create(SoftSpace& space, const vfio::Address& address);
+  ~SoftDeviceThread() override;
+
+  void start();
+  Gate& gate() { return gate_; }
+
+  const vfio::Address& address() const override { return address_; }
+  Result<vfio::RegionInfo> region_info(vfio::RegionIndex index) override;
+  Result<void> read(vfio::RegionIndex index, std::uint64_t offset, std::span<std::byte> into) override;
+  Result<void> write(vfio::RegionIndex index, std::uint64_t offset, std::span<const std::byte> from) override;
+  Result<vfio::MappedArea> map(vfio::RegionIndex index, vfio::RegionArea area) override;
+  Result<vfio::InterruptInfo> interrupt_info(vfio::InterruptIndex index) override;
+  Result<void> reset() override;
+
+  std::vector<Violation> violations() const override;
+  std::uint64_t violation_count() const override;
+  void clear_violations() override;
+  void set_fault_hook(FaultHook* hook) override;
+  std::string store_error() const override;
+
+ private:
+  // The page that BAR0 shows from 1000h on. Shared with what the host has mapped of it.
+  struct alignas(4096) DoorbellPage {
+    std::uint32_t words[kDoorbellWords] = {};
+  };
+
+  SoftDeviceThread(SoftSpace& space, vfio::Address address, const Options& options, std::uint64_t size_bytes,
+                   std::unique_ptr<Store> store, FileStore* file);
+  Config controller_config(const Options& options, std::uint64_t size_bytes, Store* store) const;
+  Result<void> check_access(vfio::RegionIndex index, std::uint64_t offset, std::uint64_t size_bytes,
+                            const char* verb) const;
+  std::uint64_t region_size(vfio::RegionIndex index) const;
+  void read_bar0(std::uint32_t offset, std::span<std::byte> into);
+  void write_bar0(std::uint32_t offset, std::span<const std::byte> from);
+  void run();
+
+  SoftSpace& space_;
+  vfio::Address address_;
+  std::uint32_t vectors_;
+  std::unique_ptr<Store> store_;
+  FileStore* file_;  // store_, where that is a file
+  std::shared_ptr<DoorbellPage> doorbells_;
+  mutable Gate gate_;  // guards what follows, and keeps the space's table still
+  ConfigSpace config_space_;
+  Controller controller_;
+  std::atomic<bool> stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace pollux::softnvme

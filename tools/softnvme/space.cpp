@@ -1,0 +1,69 @@
+#include "pollux/tools/softnvme/space.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "pollux/tools/softnvme/device.hpp"
+
+namespace pollux::softnvme {
+namespace {
+
+// As intel-iommu reports them with 39 bits: all but the MSI window.
+constexpr std::array<vfio::IovaRange, 2> kUsable{{{0, 0xfedf'ffff}, {0xfef0'0000, 0x7f'ffff'ffff}}};
+constexpr std::uint64_t kPageSizes = 0x4020'1000;  // 4 KiB, 2 MiB, 1 GiB
+
+}  // namespace
+
+class SoftSpace::Standstill {
+ public:
+  explicit Standstill(SoftSpace& space) : space_(space), lock_(space.mutex_) {
+    for (Gate* gate : space_.gates_) gate->lock();
+  }
+  ~Standstill() {
+    for (Gate* gate : space_.gates_) gate->unlock();
+  }
+
+ private:
+  SoftSpace& space_;
+  std::lock_guard<std::mutex> lock_;
+};
+
+Result<std::unique_ptr<vfio::Device>> SoftSpace::attach(const vfio::Address& address) {
+  Result<std::unique_ptr<SoftDeviceThread>> device = SoftDeviceThread::create(*this, address);
+  if (!device) return std::unexpected(device.error());
+  const std::lock_guard lock(mutex_);
+  gates_.push_back(&(*device)->gate());
+  attached_ = true;
+  (*device)->start();
+  return std::move(*device);
+}
+
+void SoftSpace::leave(Gate& gate) {
+  const std::lock_guard lock(mutex_);
+  std::erase(gates_, &gate);
+}
+
+Result<void> SoftSpace::map(const vfio::DmaMapping& mapping) {
+  const Standstill standstill(*this);
+  return table_.map(mapping, kUsable);
+}
+
+Result<void> SoftSpace::unmap(vfio::Iova iova, std::uint64_t size_bytes) {
+  const Standstill standstill(*this);
+  return table_.unmap(iova, size_bytes);
+}
+
+std::vector<vfio::IovaRange> SoftSpace::usable_ranges() const {
+  const std::lock_guard lock(mutex_);
+  if (!attached_) return {};
+  return {kUsable.begin(), kUsable.end()};
+}
+
+std::uint64_t SoftSpace::page_sizes() const { return kPageSizes; }
+
+std::optional<std::uint32_t> SoftSpace::mappings_left() const {
+  const std::lock_guard lock(mutex_);
+  return table_.mappings_left();
+}
+
+}  // namespace pollux::softnvme
