@@ -1,0 +1,168 @@
+#include "pollux/bench/command_line.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "pollux/bench/options.hpp"
+#include "pollux/bench/values.hpp"
+
+namespace pollux::bench {
+namespace {
+
+struct ProgramOption {
+  std::string_view name;
+  std::string_view value;  // empty: takes none
+  std::string_view help;
+  Result<void> (*set)(CommandLine& line, std::string_view value);
+};
+
+constexpr std::array<std::string_view, 2> kFormats = {"normal", "json"};
+
+Result<void> set_format(CommandLine& line, std::string_view value) {
+  if (value != "normal" && value != "json") {
+    return fail(fmt::format("output-format={} is not normal or json", value),
+                fmt::format("nearest valid value: {}", nearest(value, kFormats)));
+  }
+  line.format = value == "json" ? Format::json : Format::text;
+  return {};
+}
+
+Result<void> set_output(CommandLine& line, std::string_view value) {
+  if (value.empty()) return fail("output= is not a file", "nearest valid value: report.txt");
+  line.output = value;
+  return {};
+}
+
+constexpr ProgramOption kProgramOptions[] = {
+    {"output-format", "FORMAT", "normal (a text to read) or json (fio's keys)", set_format},
+    {"output", "FILE", "write the report there instead of to standard output", set_output},
+    {"help", "", "this text",
+     [](CommandLine& line, std::string_view) {
+       line.help = true;
+       return Result<void>{};
+     }},
+    {"version", "", "the version",
+     [](CommandLine& line, std::string_view) {
+       line.version = true;
+       return Result<void>{};
+     }},
+};
+
+const ProgramOption* find_program_option(std::string_view name) {
+  const auto* found = std::ranges::find(kProgramOptions, name, &ProgramOption::name);
+  return found == std::end(kProgramOptions) ? nullptr : found;
+}
+
+Error unknown_flag(std::string_view name) {
+  std::vector<std::string> flags;
+  for (const Option& option : job_options()) flags.push_back(fmt::format("--{}", option.name));
+  for (const ProgramOption& option : kProgramOptions) flags.push_back(fmt::format("--{}", option.name));
+  const std::vector<std::string_view> views(flags.begin(), flags.end());
+  return unknown_option(name, views);
+}
+
+// Takes the arguments one by one.
+class Parser {
+ public:
+  explicit Parser(std::span<const char* const> arguments) : arguments_(arguments) {}
+
+  Result<CommandLine> parse() {
+    while (next_ < arguments_.size()) {
+      const std::string_view argument = arguments_[next_++];
+      Result<void> taken = argument.starts_with("--") && argument.size() > 2 ? flag(argument) : plain(argument);
+      if (!taken) return std::unexpected(taken.error());
+    }
+    if (line_.help || line_.version) return std::move(line_);
+    if (line_.job_file.empty() && line_.list.jobs.empty()) {
+      return fail("no job",
+                  "name a job file, or give options as in \"pollux-bench --rw=randread --bs=4k\"; --help lists them");
+    }
+    for (const Job& job : line_.list.jobs) {
+      if (auto valid = check_job(job); !valid) return std::unexpected(valid.error());
+    }
+    return std::move(line_);
+  }
+
+ private:
+  Result<void> plain(std::string_view argument) {
+    if (argument.starts_with('-')) return std::unexpected(unknown_flag(argument));
+    if (!line_.job_file.empty()) {
+      return fail(fmt::format("two job files, {} and {}", line_.job_file, argument), "run them one after the other");
+    }
+    if (!line_.list.jobs.empty()) return both(argument);
+    line_.job_file = argument;
+    return {};
+  }
+
+  Result<void> flag(std::string_view argument) {
+    const std::size_t equals = argument.find('=');
+    const std::string_view name = argument.substr(2, equals == std::string_view::npos ? equals : equals - 2);
+    const Option* job_option = find_job_option(name);
+    const ProgramOption* program_option = find_program_option(name);
+    if (job_option == nullptr && program_option == nullptr) {
+      return std::unexpected(unknown_flag(argument.substr(0, equals)));
+    }
+
+    const std::string_view wanted = job_option != nullptr ? job_option->value : program_option->value;
+    std::string_view value;
+    if (equals != std::string_view::npos) {
+      value = argument.substr(equals + 1);
+    } else if (!wanted.empty()) {
+      if (next_ == arguments_.size()) {
+        return fail(fmt::format("--{} has no value", name), fmt::format("write --{}={}", name, wanted));
+      }
+      value = arguments_[next_++];
+    }
+    if (program_option != nullptr) return program_option->set(line_, value);
+    return set_in_job(name, value, equals != std::string_view::npos || !wanted.empty());
+  }
+
+  Result<void> set_in_job(std::string_view name, std::string_view value, bool has_value) {
+    if (!line_.job_file.empty()) return both(line_.job_file);
+    std::vector<Job>& jobs = line_.list.jobs;
+    if (jobs.empty() || (name == "name" && named_)) {
+      if (jobs.size() == kMaxJobs) return fail(fmt::format("more than {} jobs", kMaxJobs), "use numjobs");
+      jobs.emplace_back();
+    }
+    named_ = named_ || name == "name";
+    if (auto set = set_job_option(jobs.back(), name, value); !set) return set;
+    if (has_value) jobs.back().given.emplace_back(name, value);
+    return {};
+  }
+
+  Result<void> both(std::string_view job_file) {
+    return fail(fmt::format("job file {} and job options at once", job_file),
+                "put the options into the file's [global] section");
+  }
+
+  std::span<const char* const> arguments_;
+  std::size_t next_ = 0;
+  bool named_ = false;
+  CommandLine line_;
+};
+
+}  // namespace
+
+Result<CommandLine> parse_command_line(std::span<const char* const> arguments) { return Parser(arguments).parse(); }
+
+std::string help_text() {
+  std::string text =
+      "pollux-bench JOBFILE [options]\n"
+      "pollux-bench --rw=randread --bs=4k … [options]\n\n"
+      "Reads, writes and verifies an NVMe namespace by polling. Options are fio's; k, M, G, T and KiB, MiB, … are "
+      "powers of 1024.\n\n"
+      "job options, as flags or as lines of a job file:\n";
+  const auto line = [&text](std::string_view name, std::string_view value, std::string_view help) {
+    const std::string head = value.empty() ? fmt::format("--{}", name) : fmt::format("--{}={}", name, value);
+    text += fmt::format("  {:<23} {}\n", head, help);
+  };
+  for (const Option& option : job_options()) line(option.name, option.value, option.help);
+  text += "\nthe program's own:\n";
+  for (const ProgramOption& option : kProgramOptions) line(option.name, option.value, option.help);
+  return text;
+}
+
+}  // namespace pollux::bench

@@ -1,0 +1,121 @@
+#include "pollux/bench/devices.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "pollux/bench/random.hpp"
+#include "pollux/softnvme.hpp"
+
+namespace pollux::bench {
+namespace {
+
+constexpr std::size_t kMaxViolationsShown = 8;
+
+}  // namespace
+
+Result<Devices> Devices::open(const JobList& list) {
+  Devices devices;
+  std::vector<std::size_t> drive_of;
+  std::vector<std::uint32_t> nsid_of;
+  for (const Job& job : list.jobs) {
+    const auto address = vfio::Address::parse(job.filename);
+    if (!address) return std::unexpected(address.error());
+    const std::string key = address->scheme + ":" + address->target;
+    const auto found = std::ranges::find(devices.drives_, key, &Opened::key);
+    drive_of.push_back(static_cast<std::size_t>(found - devices.drives_.begin()));
+    nsid_of.push_back(address->nsid.value_or(0));
+    if (found == devices.drives_.end()) {
+      devices.drives_.push_back({job.filename, key, job.numjobs, nullptr});
+    } else {
+      found->jobs += job.numjobs;
+    }
+  }
+
+  const vfio::Scheme schemes[] = {softnvme::scheme()};
+  for (Opened& opened : devices.drives_) {
+    const auto wanted = static_cast<std::uint16_t>(std::min(opened.jobs, kMaxJobs));
+    auto drive = Drive::open(opened.address, {.schemes = schemes, .io_queues = wanted});
+    if (!drive) return std::unexpected(drive.error());
+    opened.drive = std::move(*drive);
+    const unsigned granted = opened.drive->controller().io_queue_limit();
+    if (opened.jobs > granted) {
+      return fail(fmt::format("{}: {} jobs want a queue pair each, the controller grants {}", opened.address,
+                              opened.jobs, granted),
+                  fmt::format("nearest valid value: numjobs={}, over all jobs on this drive", granted));
+    }
+  }
+  for (std::size_t i = 0; i < list.jobs.size(); ++i) {
+    auto ns = devices.drives_[drive_of[i]].drive->open_namespace(nsid_of[i]);
+    if (!ns) return std::unexpected(ns.error());
+    devices.placed_.push_back({&list.jobs[i], drive_of[i], *ns});
+  }
+  return devices;
+}
+
+Result<std::unique_ptr<PolluxEngine>> Devices::engine_for(const PlannedJob& planned) {
+  const Job& job = *planned.job;
+  Drive& drive = *drives_[planned.drive].drive;
+  ChannelOptions options;
+  options.depth = static_cast<std::uint16_t>(job.iodepth);
+  auto channel = drive.open_channel(planned.ns, options);
+  if (!channel) return std::unexpected(channel.error());
+  const unsigned depth = (*channel)->depth();
+  if (depth < job.iodepth) {
+    note(fmt::format("note: iodepth={} of job \"{}\" was lowered to {}, which is what a queue of {} holds", job.iodepth,
+                     job.name, depth, job.filename));
+  }
+  auto buffer = drive.allocate(depth * job.bs);
+  if (!buffer) return std::unexpected(buffer.error());
+  if (buffer->memory().fell_back()) {
+    note("note: no 2 MiB hugepages free, using ordinary pages: sysctl vm.nr_hugepages=64, or more, makes some");
+  }
+  // What requests write without verification: nothing that a drive could compress or recognise as zeros.
+  const std::span<std::byte> bytes(buffer->slice().data, depth * job.bs);
+  Random random(planned.loop.shape.seed);
+  for (std::size_t at = 0; at + sizeof(std::uint64_t) <= bytes.size(); at += sizeof(std::uint64_t)) {
+    const std::uint64_t word = random.next();
+    std::memcpy(bytes.data() + at, &word, sizeof word);
+  }
+  const dma::Slice slice = buffer->slice();
+  buffers_.push_back(std::move(*buffer));
+  return std::make_unique<PolluxEngine>(std::move(*channel), slice, job.bs);
+}
+
+std::size_t Devices::soft_count() const {
+  return static_cast<std::size_t>(std::ranges::count_if(drives_, [](const Opened& opened) {
+    return softnvme::soft_device(opened.drive->controller().device()) != nullptr;
+  }));
+}
+
+Result<void> Devices::poll() {
+  for (Opened& opened : drives_) {
+    if (auto polled = opened.drive->poll(); !polled) return polled;
+  }
+  return {};
+}
+
+std::vector<DriveReport> Devices::close() {
+  std::vector<DriveReport> reports;
+  for (Opened& opened : drives_) {
+    DriveReport report{.address = opened.address, .violations = {}, .texts = {}};
+    if (auto down = opened.drive->shutdown(); !down) report.texts.push_back(down.error().message());
+    if (auto* soft = softnvme::soft_device(opened.drive->controller().device()); soft != nullptr) {
+      report.violations = soft->violation_count();
+      for (const auto& violation : soft->violations()) {
+        if (report.texts.size() == kMaxViolationsShown) break;
+        report.texts.push_back(fmt::format("violation: {}", violation.text));
+      }
+      if (const std::string error = soft->store_error(); !error.empty()) report.texts.push_back(error);
+    }
+    reports.push_back(std::move(report));
+  }
+  return reports;
+}
+
+void Devices::note(std::string text) {
+  if (std::ranges::find(notes_, text) == notes_.end()) notes_.push_back(std::move(text));
+}
+
+}  // namespace pollux::bench

@@ -1,0 +1,61 @@
+// The drives of a run: each distinct address opened once, a channel and memory for each job, and an orderly end. The
+// one place here that knows which backends there are. The main thread's; a channel goes to its job's thread and comes
+// back before close().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pollux/bench/engine_pollux.hpp"
+#include "pollux/bench/job.hpp"
+#include "pollux/bench/plan.hpp"
+#include "pollux/bench/report.hpp"
+#include "pollux/driver/block/drive.hpp"
+
+namespace pollux::bench {
+
+class Devices {
+ public:
+  // Opens what the jobs name. Errors: those of Drive::open and open_namespace; more jobs than the controller grants
+  // queue pairs.
+  static Result<Devices> open(const JobList& list);
+
+  // Where each job of the list was placed, in the list's order.
+  const std::vector<PlacedJob>& placed() const { return placed_; }
+
+  // A queue pair and memory for one job. Errors: no memory, no queue. Adds to notes() what the user should know.
+  Result<std::unique_ptr<PolluxEngine>> engine_for(const PlannedJob& job);
+
+  // How many of the drives are software controllers, each with a thread of its own.
+  std::size_t soft_count() const;
+
+  // Drive::poll() of each. Error: one is lost.
+  Result<void> poll();
+
+  // Shuts the controllers down and reads the violation logs. After the engines are gone, once.
+  std::vector<DriveReport> close();
+
+  // For people: hugepages that were missing, depths that were lowered. One line each.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  struct Opened {
+    std::string address;  // as first named
+    std::string key;      // the address without ,ns=
+    std::uint64_t jobs;   // queue pairs wanted
+    std::unique_ptr<Drive> drive;
+  };
+
+  Devices() = default;
+  void note(std::string text);
+
+  // Last to go: memory that a device may still reach, when requests never came back, outlives the drives.
+  std::vector<dma::Buffer> buffers_;
+  std::vector<Opened> drives_;
+  std::vector<PlacedJob> placed_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace pollux::bench

@@ -1,0 +1,182 @@
+#include "pollux/bench/options.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "pollux/bench/values.hpp"
+
+namespace pollux::bench {
+namespace {
+
+std::unexpected<Error> wrong_value(std::string_view name, std::string_view value, std::string_view want,
+                                   std::string_view nearest_valid) {
+  return fail(fmt::format("{}={} is not {}", name, value, want), fmt::format("nearest valid value: {}", nearest_valid));
+}
+
+struct Bounds {
+  std::uint64_t least;
+  std::uint64_t most;
+  std::string_view example;  // a valid value, for a wrong one that resembles none
+};
+
+Result<void> set_number(std::uint64_t& target, std::string_view name, std::string_view value, const Bounds& bounds) {
+  const auto number = parse_size(value);
+  if (!number) {
+    const std::string_view meant = longest_valid(value, parse_size);
+    return wrong_value(name, value, "a number", meant.empty() ? bounds.example : meant);
+  }
+  if (*number < bounds.least || *number > bounds.most) {
+    const std::string want = bounds.most == std::numeric_limits<std::uint64_t>::max()
+                                 ? fmt::format("at least {}", size_text(bounds.least))
+                                 : fmt::format("in {} to {}", size_text(bounds.least), size_text(bounds.most));
+    return wrong_value(name, value, want, size_text(std::clamp(*number, bounds.least, bounds.most)));
+  }
+  target = *number;
+  return {};
+}
+
+Result<void> set_extent(Extent& target, std::string_view name, std::string_view value) {
+  const auto extent = parse_extent(value);
+  if (!extent) {
+    const std::string_view meant = longest_valid(value, parse_extent);
+    const bool share = value.ends_with('%') && parse_size(value.substr(0, value.size() - 1));
+    return wrong_value(name, value, "a size or a share of the namespace",
+                       share           ? "100%"
+                       : meant.empty() ? "1G"
+                                       : meant);
+  }
+  target = *extent;
+  return {};
+}
+
+Result<void> set_time(std::uint64_t& target_ns, std::string_view name, std::string_view value) {
+  const auto time_ns = parse_time_ns(value);
+  if (!time_ns) {
+    const std::string_view meant = longest_valid(value, parse_time_ns);
+    return wrong_value(name, value, "a time (us, ms, s, m, h, d; plain: seconds)", meant.empty() ? "10s" : meant);
+  }
+  target_ns = *time_ns;
+  return {};
+}
+
+Result<void> set_switch(bool& target, std::string_view name, std::string_view value) {
+  const auto on = parse_switch(value);
+  if (!on) return wrong_value(name, value, "0 or 1", value.starts_with('-') || value.starts_with('n') ? "0" : "1");
+  target = *on;
+  return {};
+}
+
+Result<void> set_text(std::string& target, std::string_view name, std::string_view value, std::string_view example) {
+  if (value.empty()) return wrong_value(name, value, "given", example);
+  target = value;
+  return {};
+}
+
+constexpr std::array<std::string_view, 7> kPatternNames = {"read", "write",  "randread", "randwrite",
+                                                           "rw",   "randrw", "readwrite"};
+
+Result<void> set_pattern(Job& job, std::string_view name, std::string_view value) {
+  const auto found = std::ranges::find(kPatternNames, value);
+  if (found == kPatternNames.end()) {
+    return wrong_value(name, value, fmt::format("one of {}", fmt::join(kPatternNames, ", ")),
+                       nearest(value, kPatternNames));
+  }
+  const auto index = found - kPatternNames.begin();
+  job.rw = value == "readwrite" ? Pattern::rw : static_cast<Pattern>(index);
+  return {};
+}
+
+Result<void> set_verify(Job& job, std::string_view name, std::string_view value) {
+  if (value != "crc32c") return wrong_value(name, value, "a way to verify that pollux-bench has", "crc32c");
+  job.verify = true;
+  return {};
+}
+
+constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
+
+using Name = std::string_view;
+using Value = std::string_view;
+
+constexpr Option kOptions[] = {
+    {"name", "TEXT", "the job's name in the report; as a flag a second --name begins a second job",
+     [](Job& j, Name n, Value v) { return set_text(j.name, n, v, "job1"); }},
+    {"filename", "ADDRESS",
+     "one device: 0000:02:00.0, vfio-user:PATH or soft:size=1GiB, with ,ns=N; never split at colons",
+     [](Job& j, Name n, Value v) { return set_text(j.filename, n, v, "soft:size=1GiB"); }},
+    {"rw", "PATTERN", "read, write, randread, randwrite, rw (readwrite) or randrw", set_pattern},
+    {"bs", "SIZE", "bytes of a request, a multiple of the namespace's block size",
+     [](Job& j, Name n, Value v) { return set_number(j.bs, n, v, {512, kMaxBlockSizeBytes, "4k"}); }},
+    {"iodepth", "N", "requests that a job keeps outstanding",
+     [](Job& j, Name n, Value v) { return set_number(j.iodepth, n, v, {1, kMaxDepth, "32"}); }},
+    {"numjobs", "N", "clones of the job, each with a thread and a queue pair of its own",
+     [](Job& j, Name n, Value v) { return set_number(j.numjobs, n, v, {1, kMaxJobs, "1"}); }},
+    {"size", "SIZE|N%", "bytes of the namespace that the job works on, and that it moves unless something else ends it",
+     [](Job& j, Name n, Value v) { return set_extent(j.size, n, v); }},
+    {"offset", "SIZE|N%", "where they begin", [](Job& j, Name n, Value v) { return set_extent(j.offset, n, v); }},
+    {"runtime", "TIME", "end after this time at the latest",
+     [](Job& j, Name n, Value v) { return set_time(j.runtime_ns, n, v); }},
+    {"time_based", "", "go on, over and over the range, until runtime has passed",
+     [](Job& j, Name n, Value v) { return set_switch(j.time_based, n, v); }},
+    {"ramp_time", "TIME", "run this long before anything is measured; runtime begins afterwards",
+     [](Job& j, Name n, Value v) { return set_time(j.ramp_time_ns, n, v); }},
+    {"rwmixread", "PERCENT", "the share of reads in rw and randrw",
+     [](Job& j, Name n, Value v) { return set_number(j.rwmixread, n, v, {0, 100, "70"}); }},
+    {"number_ios", "N", "end after this many requests at the latest",
+     [](Job& j, Name n, Value v) { return set_number(j.number_ios, n, v, {1, kNoLimit, "1000"}); }},
+    {"randseed", "N", "another sequence of random offsets and directions; the same number gives the same one",
+     [](Job& j, Name n, Value v) { return set_number(j.randseed, n, v, {0, kNoLimit, "1"}); }},
+    {"norandommap", "", "random offsets may repeat before each block had its turn",
+     [](Job& j, Name n, Value v) { return set_switch(j.norandommap, n, v); }},
+    {"thread", "", "accepted: a job is always a thread",
+     [](Job& j, Name n, Value v) { return set_switch(j.thread, n, v); }},
+    {"group_reporting", "", "one report for all jobs that have this, not one for each",
+     [](Job& j, Name n, Value v) { return set_switch(j.group_reporting, n, v); }},
+    {"verify", "crc32c", "check what is read of what this run wrote, in the mix and in a last pass", set_verify},
+};
+
+}  // namespace
+
+std::string_view pattern_name(Pattern pattern) { return kPatternNames[static_cast<std::size_t>(pattern)]; }
+
+std::span<const Option> job_options() { return kOptions; }
+
+const Option* find_job_option(std::string_view name) {
+  const auto* found = std::ranges::find(kOptions, name, &Option::name);
+  return found == std::end(kOptions) ? nullptr : found;
+}
+
+Result<void> set_job_option(Job& job, std::string_view name, std::string_view value) {
+  const Option* option = find_job_option(name);
+  if (option == nullptr) {
+    std::array<std::string_view, std::size(kOptions)> names;
+    std::ranges::transform(kOptions, names.begin(), &Option::name);
+    return std::unexpected(unknown_option(name, names));
+  }
+  return option->set(job, name, value);
+}
+
+Result<void> check_job(const Job& job) {
+  if (job.time_based && job.runtime_ns == 0) {
+    return fail(fmt::format("job \"{}\": time_based=1 wants a runtime", job.name),
+                "nearest valid: runtime=10s with it");
+  }
+  if (job.verify && !may_write(job.rw)) {
+    const std::string_view writing = is_random(job.rw) ? "randrw" : "rw";
+    return fail(
+        fmt::format("job \"{}\": verify=crc32c with rw={} checks nothing, because only what this run wrote is judged",
+                    job.name, pattern_name(job.rw)),
+        fmt::format("nearest valid value: rw={}", writing));
+  }
+  return {};
+}
+
+Error unknown_option(std::string_view name, std::span<const std::string_view> valid) {
+  return Error{fmt::format("there is no option {}", name),
+               fmt::format("nearest valid option: {}", nearest(name, valid)), 0};
+}
+
+}  // namespace pollux::bench

@@ -1,0 +1,94 @@
+// Job files: sections, defaults, comments, and errors that name the file and the line.
+#include "pollux/bench/job_file.hpp"
+
+#include <catch2/catch.hpp>
+
+using namespace pollux;
+using namespace pollux::bench;
+
+namespace {
+
+std::string error_of(std::string_view text) {
+  const auto list = parse_job_file(text, "a.fio");
+  return list ? "accepted" : list.error().message();
+}
+
+}  // namespace
+
+TEST_CASE("a job takes what the global sections above it gave, and its own options over that") {
+  const auto list = parse_job_file(
+      "; a comment\n"
+      "# another\n"
+      "[global]\n"
+      "bs=8k\n"
+      "iodepth=4\n"
+      "\n"
+      "[first]\n"
+      "rw=randread\n"
+      "bs = 16k   # own\n"
+      "[global]\n"
+      "iodepth=8\n"
+      "[second]\n"
+      "\trw=write\r\n"
+      "time_based\n"
+      "runtime=1\n",
+      "a.fio");
+  REQUIRE(list);
+  REQUIRE(list->jobs.size() == 2);
+  const Job& first = list->jobs[0];
+  CHECK(first.name == "first");
+  CHECK(first.rw == Pattern::randread);
+  CHECK(first.bs == 16384);
+  CHECK(first.iodepth == 4);
+  const Job& second = list->jobs[1];
+  CHECK(second.name == "second");
+  CHECK(second.rw == Pattern::write);
+  CHECK(second.bs == 8192);
+  CHECK(second.iodepth == 8);
+  CHECK(second.time_based);
+}
+
+TEST_CASE("options are kept as written, the global ones apart") {
+  const auto list = parse_job_file("[global]\nbs=8k\nthread\n[a]\nsize=1M\n", "a.fio");
+  REQUIRE(list);
+  using Given = std::vector<std::pair<std::string, std::string>>;
+  CHECK(list->global == Given{{"bs", "8k"}});
+  CHECK(list->jobs[0].given == Given{{"size", "1M"}});
+}
+
+TEST_CASE("a sign of a comment within a value is part of the value") {
+  const auto list = parse_job_file("[a]\nfilename=soft:file=/tmp/a;b#c ; here it begins\n", "a.fio");
+  REQUIRE(list);
+  CHECK(list->jobs[0].filename == "soft:file=/tmp/a;b#c");
+}
+
+TEST_CASE("an unknown key is named with file, line and the nearest one") {
+  CHECK(error_of("[a]\nrw=read\nblocksize=4k\n") ==
+        "a.fio:3: there is no option blocksize: nearest valid option: size");
+  CHECK(error_of("[global]\n\n# x\niodeph=4\n[a]\n") ==
+        "a.fio:4: there is no option iodeph: nearest valid option: iodepth");
+}
+
+TEST_CASE("a wrong value is named with file and line") {
+  CHECK(error_of("[a]\nbs=4q\n") == "a.fio:2: bs=4q is not a number: nearest valid value: 4");
+  CHECK(error_of("[a]\nrw\n").starts_with("a.fio:2: rw= is not one of read, write"));
+}
+
+TEST_CASE("options outside a section, broken sections and empty files are refused") {
+  CHECK(error_of("bs=4k\n[a]\n").starts_with("a.fio:1: \"bs=4k\" stands outside a section"));
+  CHECK(error_of("[a\nbs=4k\n").starts_with("a.fio:1: \"[a\" is not a section's name"));
+  CHECK(error_of("[]\n").starts_with("a.fio:1: "));
+  CHECK(error_of("[global]\nbs=4k\n").starts_with("a.fio: there is no job in this file"));
+  CHECK(error_of("").starts_with("a.fio: there is no job in this file"));
+}
+
+TEST_CASE("what a job lacks is told with the line of its section") {
+  CHECK(error_of("[a]\nbs=4k\n[b]\ntime_based\n[c]\n").starts_with("a.fio:3: job \"b\": time_based=1 wants a runtime"));
+  CHECK(error_of("[a]\nbs=4k\n[b]\ntime_based\n").starts_with("a.fio:3: job \"b\": time_based=1 wants a runtime"));
+}
+
+TEST_CASE("a job file that is not there is named") {
+  const auto list = read_job_file("/nonexistent/jobs.fio");
+  REQUIRE_FALSE(list);
+  CHECK(list.error().message().starts_with("cannot open job file /nonexistent/jobs.fio (ENOENT"));
+}

@@ -1,0 +1,142 @@
+// Job options: what values mean, and that a wrong one is named together with the nearest valid one.
+#include "pollux/bench/options.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "pollux/bench/values.hpp"
+
+using namespace pollux;
+using namespace pollux::bench;
+
+namespace {
+
+std::string error_of(std::string_view name, std::string_view value) {
+  Job job;
+  const auto set = set_job_option(job, name, value);
+  return set ? "accepted" : set.error().message();
+}
+
+}  // namespace
+
+TEST_CASE("a size takes suffixes that are powers of 1024") {
+  CHECK(parse_size("4096") == 4096);
+  CHECK(parse_size("4k") == 4096);
+  CHECK(parse_size("4K") == 4096);
+  CHECK(parse_size("4KiB") == 4096);
+  CHECK(parse_size("4kB") == 4096);
+  CHECK(parse_size("3M") == 3ull << 20);
+  CHECK(parse_size("2GiB") == 2ull << 30);
+  CHECK(parse_size("1T") == 1ull << 40);
+}
+
+TEST_CASE("what is no size is refused, and so is one beyond 64 bits") {
+  for (const char* text :
+       {"", "k", "4kk", "4 k", "-4k", "4x", "4ki", "1.5M", "99999999999999999999", "99999999999999999T"}) {
+    INFO(text);
+    CHECK_FALSE(parse_size(text));
+  }
+}
+
+TEST_CASE("a time is seconds unless a suffix says otherwise") {
+  CHECK(parse_time_ns("10") == 10'000'000'000);
+  CHECK(parse_time_ns("10s") == 10'000'000'000);
+  CHECK(parse_time_ns("250ms") == 250'000'000);
+  CHECK(parse_time_ns("250us") == 250'000);
+  CHECK(parse_time_ns("2m") == 120'000'000'000);
+  CHECK(parse_time_ns("1h") == 3'600'000'000'000);
+  CHECK_FALSE(parse_time_ns("10min"));
+  CHECK_FALSE(parse_time_ns("s"));
+}
+
+TEST_CASE("a share of the namespace is a percentage up to 100") {
+  const auto half = parse_extent("50%");
+  REQUIRE(half);
+  CHECK(half->percent);
+  CHECK(half->value == 50);
+  CHECK_FALSE(parse_extent("101%"));
+  CHECK_FALSE(parse_extent("50k%"));
+}
+
+TEST_CASE("every option of the table sets its field") {
+  Job job;
+  const std::pair<const char*, const char*> settings[] = {
+      {"name", "n"},           {"filename", "0000:02:00.0"},
+      {"rw", "randrw"},        {"bs", "8k"},
+      {"iodepth", "32"},       {"numjobs", "4"},
+      {"size", "1M"},          {"offset", "25%"},
+      {"runtime", "3s"},       {"time_based", ""},
+      {"ramp_time", "1"},      {"rwmixread", "70"},
+      {"number_ios", "99"},    {"randseed", "5"},
+      {"norandommap", "1"},    {"thread", "0"},
+      {"group_reporting", ""}, {"verify", "crc32c"},
+  };
+  for (const auto& [name, value] : settings) {
+    INFO(name);
+    REQUIRE(set_job_option(job, name, value));
+  }
+  CHECK(std::size(settings) == job_options().size());
+  CHECK(job.name == "n");
+  CHECK(job.filename == "0000:02:00.0");
+  CHECK(job.rw == Pattern::randrw);
+  CHECK(job.bs == 8192);
+  CHECK(job.iodepth == 32);
+  CHECK(job.numjobs == 4);
+  CHECK(job.size.value == 1 << 20);
+  CHECK((job.offset.percent && job.offset.value == 25));
+  CHECK(job.runtime_ns == 3'000'000'000);
+  CHECK(job.time_based);
+  CHECK(job.ramp_time_ns == 1'000'000'000);
+  CHECK(job.rwmixread == 70);
+  CHECK(job.number_ios == 99);
+  CHECK(job.randseed == 5);
+  CHECK(job.norandommap);
+  CHECK_FALSE(job.thread);
+  CHECK(job.group_reporting);
+  CHECK(job.verify);
+}
+
+TEST_CASE("a filename is one address, never split at colons") {
+  Job job;
+  REQUIRE(set_job_option(job, "filename", "vfio-user:/run/a:b.sock,ns=2"));
+  CHECK(job.filename == "vfio-user:/run/a:b.sock,ns=2");
+}
+
+TEST_CASE("an unknown option is named with the nearest one") {
+  CHECK(error_of("iodpeth", "4") == "there is no option iodpeth: nearest valid option: iodepth");
+  CHECK(error_of("run_time", "4") == "there is no option run_time: nearest valid option: runtime");
+}
+
+TEST_CASE("a wrong value is named with its option and the nearest valid value") {
+  struct Case {
+    const char* name;
+    const char* value;
+    const char* nearest;
+  };
+  const Case cases[] = {
+      {"rw", "randraed", "randread"}, {"rw", "writ", "write"},     {"bs", "4kk", "4k"},
+      {"bs", "frog", "4k"},           {"bs", "100", "512"},        {"bs", "1G", "32M"},
+      {"iodepth", "0", "1"},          {"iodepth", "5000", "4095"}, {"numjobs", "0", "1"},
+      {"rwmixread", "120", "100"},    {"size", "12Q", "12"},       {"size", "150%", "100%"},
+      {"runtime", "10min", "10m"},    {"runtime", "soon", "10s"},  {"time_based", "yes", "1"},
+      {"norandommap", "no", "0"},     {"verify", "md5", "crc32c"}, {"number_ios", "0", "1"},
+  };
+  for (const Case& c : cases) {
+    const std::string message = error_of(c.name, c.value);
+    INFO(message);
+    CHECK(message.starts_with(std::string(c.name) + "=" + c.value + " is not "));
+    CHECK(message.ends_with(std::string("nearest valid value: ") + c.nearest));
+  }
+}
+
+TEST_CASE("options that make no sense together are refused") {
+  Job job;
+  job.time_based = true;
+  CHECK(check_job(job).error().message() ==
+        "job \"pollux-bench\": time_based=1 wants a runtime: nearest valid: runtime=10s with it");
+  job.time_based = false;
+  job.verify = true;
+  job.rw = Pattern::randread;
+  const std::string message = check_job(job).error().message();
+  CHECK(message.find("verify=crc32c with rw=randread") != std::string::npos);
+  CHECK(message.ends_with("nearest valid value: rw=randrw"));
+}

@@ -1,0 +1,197 @@
+// pollux-bench as a user sees it, on the software controller: exit codes, what is printed where, Ctrl-C, and trouble
+// that takes a device to show.
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "pollux/tests/unit/bench/program.hpp"
+
+using namespace pollux::bench;
+
+namespace {
+
+ProgramResult bench(std::vector<std::string> arguments, const ProgramOptions& options = {}) {
+  arguments.insert(arguments.begin(), POLLUX_BENCH);
+  return run_program(arguments, options);
+}
+
+bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+std::size_t lines(const std::string& text) { return static_cast<std::size_t>(std::ranges::count(text, '\n')); }
+
+const std::string kEndless[] = {"--filename=soft:size=64MiB", "--rw=randrw", "--iodepth=8", "--time_based",
+                                "--runtime=1h"};
+
+ProgramResult endless(const ProgramOptions& options, std::vector<std::string> more = {}) {
+  more.insert(more.begin(), std::begin(kEndless), std::end(kEndless));
+  return bench(more, options);
+}
+
+struct TemporaryFile {
+  std::filesystem::path path = std::filesystem::temp_directory_path() / ("pollux-bench-" + std::to_string(getpid()));
+  ~TemporaryFile() { std::filesystem::remove(path); }
+};
+
+}  // namespace
+
+TEST_CASE("a verified 70/30 mix ends well, with no mismatch and no violation") {
+  const auto result =
+      bench({"--filename=soft:size=16MiB", "--rw=randrw", "--rwmixread=70", "--iodepth=32", "--numjobs=2",
+             "--verify=crc32c", "--group_reporting", "--norandommap", "--number_ios=4000"});
+  INFO(result.out << result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(has(result.out, "mismatches: 0\n"));
+  CHECK(has(result.out, "violations: 0 ("));
+  CHECK(has(result.out, " read: IOPS="));
+  CHECK(has(result.out, "write: IOPS="));
+}
+
+TEST_CASE("blocks of 4 KiB and requests beyond the controller's limit are verified too") {
+  const auto result = bench(
+      {"--filename=soft:size=64MiB,block=4096,mdts=3", "--rw=randrw", "--bs=256k", "--iodepth=4", "--verify=crc32c"});
+  INFO(result.out << result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(has(result.out, "mismatches: 0\n"));
+  CHECK(has(result.out, "violations: 0 ("));
+}
+
+TEST_CASE("a job file runs all its sections at once, on one drive or several") {
+  const TemporaryFile file;
+  std::ofstream(file.path)
+      << "[global]\nsize=4M\n[a]\nfilename=soft:size=8MiB\n[b]\nrw=randwrite\nfilename=soft:size=8MiB\n"
+         "[c]\nfilename=soft:size=16MiB\n";
+  const auto result = bench({file.path, "--output-format=json"});
+  INFO(result.out << result.err);
+  REQUIRE(result.exit_code == 0);
+  const auto json = nlohmann::json::parse(result.out);
+  CHECK(json["jobs"].size() == 3);
+  CHECK(json["pollux"]["drives"].size() == 2);
+  for (const auto& job : json["jobs"]) {
+    CHECK(job["read"]["io_bytes"].get<int>() + job["write"]["io_bytes"].get<int>() == 4 << 20);
+  }
+}
+
+TEST_CASE("time_based runs for its runtime, after its ramp") {
+  const auto result = bench({"--filename=soft:size=1MiB", "--rw=read", "--time_based", "--runtime=600ms",
+                             "--ramp_time=200ms", "--output-format=json"});
+  REQUIRE(result.exit_code == 0);
+  const auto json = nlohmann::json::parse(result.out);
+  CHECK(json["jobs"][0]["read"]["runtime"].get<int>() >= 600);
+  CHECK(json["jobs"][0]["read"]["runtime"].get<int>() < 5000);
+  CHECK(json["jobs"][0]["read"]["io_bytes"] > 1 << 20);
+}
+
+TEST_CASE("a wrong option is one line and exit code 1, and nothing runs") {
+  for (const auto& [flag, text] : {std::pair{"--rw=randraed", "rw=randraed is not one of"},
+                                   {"--iodpeth=4", "--iodepth"},
+                                   {"--filename=sfot:size=1M", "sfot"},
+                                   {"--filename=soft:sieze=1M", "sieze"}}) {
+    const auto result = bench({flag});
+    INFO(result.err);
+    CHECK(result.exit_code == 1);
+    CHECK(result.out.empty());
+    CHECK(lines(result.err) == 1);
+    CHECK(has(result.err, text));
+  }
+}
+
+TEST_CASE("more jobs than queue pairs: the answer says how many are wanted and granted") {
+  const auto result = bench({"--filename=soft:size=1MiB,queues=2", "--numjobs=4"});
+  CHECK(result.exit_code == 1);
+  CHECK(lines(result.err) == 1);
+  CHECK(has(result.err, "4 jobs want a queue pair each, the controller grants 2: nearest valid value: numjobs=2"));
+}
+
+TEST_CASE("a namespace that is not there is named") {
+  const auto result = bench({"--filename=soft:size=1MiB,ns=7"});
+  INFO(result.err);
+  CHECK(result.exit_code == 1);
+  CHECK(lines(result.err) == 1);
+  CHECK(has(result.err, "7"));
+}
+
+TEST_CASE("an output file that cannot be written is named before anything runs") {
+  const auto result = bench({"--filename=soft:size=1MiB", "--output=/nonexistent/report"});
+  CHECK(result.exit_code == 1);
+  CHECK(has(result.err, "cannot write output=/nonexistent/report (ENOENT"));
+}
+
+TEST_CASE("an output file holds the report alone, and is left as it was when nothing ran") {
+  const TemporaryFile file;
+  const std::string output = "--output=" + file.path.string();
+  CHECK(bench({"--filename=soft:sieze=1M", output}).exit_code == 1);
+  CHECK_FALSE(std::filesystem::exists(file.path));
+  std::ofstream(file.path) << "something longer than nothing\n";
+  CHECK(bench({"--filename=soft:sieze=1M", output}).exit_code == 1);
+  CHECK(std::filesystem::file_size(file.path) == 30);
+  const auto result = bench({"--filename=soft:size=1MiB", output, "--output-format=json"});
+  CHECK(result.exit_code == 0);
+  CHECK(result.out.empty());
+  std::ifstream report(file.path);
+  CHECK(nlohmann::json::parse(report)["jobs"].size() == 1);
+}
+
+TEST_CASE("a second Ctrl-C ends the program at once") {
+  // The first one's report waits for a reader that never comes: standard output is a full pipe.
+  const auto result = endless({.signal = SIGINT, .signals = 2, .unread_output = true});
+  CHECK(result.ended_by == SIGINT);
+}
+
+TEST_CASE("Ctrl-C ends the jobs, the report is printed, and the exit code is fio's") {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const auto result = endless({.signal = signal});
+    INFO(result.out << result.err);
+    CHECK(result.exit_code == 128);
+    CHECK(has(result.out, " read: IOPS="));
+    CHECK(has(result.out, "violations: 0 ("));
+    CHECK(has(result.out, "interrupted"));
+  }
+}
+
+TEST_CASE("Ctrl-C leaves JSON that is whole, and a last pass that is said to be cut short") {
+  const auto result = endless({.signal = SIGINT}, {"--verify=crc32c", "--output-format=json"});
+  CHECK(result.exit_code == 128);
+  const auto json = nlohmann::json::parse(result.out);
+  CHECK(json["pollux"]["interrupted"] == true);
+  CHECK(json["jobs"][0]["pollux verify"]["last_pass_skipped"] == true);
+  CHECK(json["jobs"][0]["pollux verify"]["mismatches"] == 0);
+  CHECK(json["jobs"][0]["read"]["total_ios"] > 0);
+}
+
+TEST_CASE("a piped run has no live line, a terminal shows one and takes it away") {
+  const std::vector<std::string> arguments = {"--filename=soft:size=1MiB", "--time_based", "--runtime=1500ms"};
+  const auto piped = bench(arguments);
+  CHECK(piped.exit_code == 0);
+  CHECK(piped.err.find('\r') == std::string::npos);
+  CHECK(piped.err.find('%') == std::string::npos);
+  CHECK(piped.out.find('\r') == std::string::npos);
+  const auto terminal = bench(arguments, {.terminal = true});
+  CHECK(terminal.exit_code == 0);
+  CHECK(has(terminal.err, "%  read "));
+  CHECK(has(terminal.err, " left"));
+  CHECK(terminal.err.ends_with("\r\033[K"));
+  CHECK(terminal.out.find('\r') == std::string::npos);
+}
+
+TEST_CASE("a full disk behind file= ends the job with the write that failed, and the path") {
+  const TemporaryFile file;
+  constexpr std::uint64_t kLimit = 16 << 20;
+  std::ofstream(file.path).close();
+  std::filesystem::resize_file(file.path, 64 << 20);
+  const auto result = bench({"--filename=soft:size=64MiB,file=" + file.path.string(), "--rw=write", "--bs=64k"},
+                            {.file_limit_bytes = kLimit});
+  INFO(result.out << result.err);
+  CHECK(result.exit_code == 1);
+  CHECK(has(result.err, "write of 65536 bytes at offset 16777216 failed: Write Fault"));
+  CHECK(has(result.err, file.path.string()));
+  CHECK(has(result.out, "error=5"));
+}
+
+TEST_CASE("help and version are answers, not errors") {
+  CHECK(bench({"--help"}).exit_code == 0);
+  CHECK(has(bench({"--version"}).out, "pollux-bench "));
+}
