@@ -1,0 +1,60 @@
+// The application's own memory as a buffer, and memory that comes and goes while the drive stays.
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "test_device.hpp"
+
+namespace pollux::conformance {
+namespace {
+
+struct Free {
+  void operator()(std::byte* memory) const { std::free(memory); }
+};
+
+std::unique_ptr<std::byte, Free> own_memory(std::uint64_t size_bytes) {
+  return std::unique_ptr<std::byte, Free>(static_cast<std::byte*>(std::aligned_alloc(kPage, size_bytes)));
+}
+
+// A space may demand memory with a file behind it; neither the kernel's nor the software controller's does.
+TEST_CASE_METHOD(TestDevice, "memory from malloc, once registered, is written from and read to in place") {
+  const auto channel = open_channel({.depth = 4});
+  constexpr std::uint64_t kSize = 16 * kPage;
+  const auto memory = own_memory(kSize);
+  const auto registered = drive->space()->register_memory(memory.get(), kSize);
+  REQUIRE(registered);
+  const dma::Slice half = registered->slice(0, kSize / 2);
+  const dma::Slice other = registered->slice(kSize / 2 + 4, kSize / 2 - kPage);
+  CHECK(half.data == memory.get());
+  write_pattern(*channel, 2, half, 1);
+  CHECK(holds_pattern(*channel, 2, half, 1));
+  CHECK(holds_pattern(*channel, 2, other, 1));
+}
+
+TEST_CASE_METHOD(TestDevice, "memory that is not whole pages is refused") {
+  const auto memory = own_memory(2 * kPage);
+  CHECK_FALSE(drive->space()->register_memory(memory.get() + 512, kPage));
+  CHECK_FALSE(drive->space()->register_memory(memory.get(), 512));
+}
+
+TEST_CASE_METHOD(TestDevice, "buffers may come and go between requests, in any order") {
+  const auto channel = open_channel({.depth = 4});
+  std::vector<dma::Buffer> buffers;
+  for (std::uint64_t round = 0; round < 40; ++round) {
+    buffers.push_back(allocate(kPage * (1 + round % 3)));
+    write_pattern(*channel, round, buffers.back().slice(0, block()), round);
+    if (round % 4 == 3) buffers.erase(buffers.begin() + static_cast<std::ptrdiff_t>(round % 3));
+    CHECK(holds_pattern(*channel, round, buffers.front().slice(0, block()), round));
+  }
+}
+
+TEST_CASE_METHOD(TestDevice, "a buffer of hugepage size works over its whole length") {
+  const auto channel = open_channel({.depth = 4});
+  const auto buffer = allocate(2 << 20);
+  const std::uint64_t last = buffer.slice().size_bytes - 4 * kPage;
+  write_pattern(*channel, 1, buffer.slice(0, 4 * kPage), 1);
+  CHECK(holds_pattern(*channel, 1, buffer.slice(last, 4 * kPage), 1));
+}
+
+}  // namespace
+}  // namespace pollux::conformance

@@ -1,0 +1,157 @@
+// A controller reset: what is in flight is answered exactly once, and every channel works again.
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "test_device.hpp"
+
+namespace pollux::conformance {
+namespace {
+
+constexpr unsigned kDepth = 16;
+
+// Answered before the reset came, or by the reset.
+bool fair(const Request& request) {
+  return request.answers == 1 && (request.status.ok() || request.status.code() == nvme::StatusCode::aborted_by_host);
+}
+
+TEST_CASE_METHOD(TestDevice, "after a reset with nothing in flight a channel works again") {
+  const auto channel = open_channel({.depth = kDepth});
+  const auto buffer = allocate(kPage);
+  write_pattern(*channel, 4, buffer.slice(0, block()), 1);
+  for (int round = 0; round < 3; ++round) {
+    REQUIRE(drive->reset());
+    REQUIRE(revived(*channel, buffer.slice(0, block())));
+    CHECK(holds_pattern(*channel, 4, buffer.slice(0, block()), 1));
+  }
+}
+
+TEST_CASE_METHOD(TestDevice, "requests in flight over a reset are answered exactly once") {
+  const auto channel = open_channel({.depth = kDepth});
+  const auto buffer = allocate(kDepth * kPage);
+  std::vector<Request> requests(kDepth);
+  for (unsigned i = 0; i < kDepth; ++i) {
+    REQUIRE(channel->read(i, buffer.slice(i * kPage, block()), Request::done, &requests[i]) == Submit::accepted);
+    if (i == kDepth / 2) channel->ring();  // half are the controller's, half not yet
+  }
+  REQUIRE(drive->reset());
+  REQUIRE(drain(*channel));
+  for (const Request& request : requests) CHECK(fair(request));
+  CHECK(requests.back().status.code() == nvme::StatusCode::aborted_by_host);
+
+  REQUIRE(revived(*channel, buffer.slice(0, block())));
+  for (const Request& request : requests) CHECK(request.answers == 1);
+}
+
+// On the software controller the log would show a doorbell of a queue that does not exist any more.
+TEST_CASE_METHOD(TestDevice, "requests that are rung only after the reset, before the owner has polled, are not lost") {
+  const auto channel = open_channel({.depth = kDepth});
+  const auto buffer = allocate(kPage);
+  REQUIRE(read(*channel, 0, buffer.slice(0, block())).ok());
+  Request before, after;
+  REQUIRE(channel->read(0, buffer.slice(0, block()), Request::done, &before) == Submit::accepted);
+  REQUIRE(drive->reset());
+  const Submit submitted = channel->read(0, buffer.slice(0, block()), Request::done, &after);
+  channel->ring();
+  REQUIRE((submitted == Submit::accepted || submitted == Submit::stopped));
+  REQUIRE(drain(*channel));
+  CHECK(before.status.code() == nvme::StatusCode::aborted_by_host);
+  CHECK(before.answers == 1);
+  CHECK(after.answers == (submitted == Submit::accepted ? 1 : 0));
+  REQUIRE(revived(*channel, buffer.slice(0, block())));
+}
+
+TEST_CASE_METHOD(TestDevice, "a split request in flight over a reset is answered once") {
+  const auto channel = open_channel({.depth = 2, .max_transfer_bytes = static_cast<std::uint32_t>(kPage)});
+  const auto buffer = allocate(16 * kPage);
+  Request request;
+  REQUIRE(channel->read(0, buffer.slice(0, 16 * kPage), Request::done, &request) == Submit::accepted);
+  channel->ring();
+  REQUIRE(drive->reset());
+  REQUIRE(drain(*channel));
+  CHECK(request.answers == 1);
+  REQUIRE(revived(*channel, buffer.slice(0, block())));
+  CHECK(request.answers == 1);
+}
+
+TEST_CASE_METHOD(TestDevice, "every channel comes back from a reset, whichever is polled first") {
+  std::vector<std::unique_ptr<Channel>> channels;
+  for (int i = 0; i < 3; ++i) channels.push_back(open_channel({.depth = 4}));
+  const auto buffer = allocate(kPage);
+  for (const auto& channel : channels) REQUIRE(read(*channel, 0, buffer.slice(0, block())).ok());
+  REQUIRE(drive->reset());
+  for (auto channel = channels.rbegin(); channel != channels.rend(); ++channel) {
+    CHECK(revived(**channel, buffer.slice(0, block())));
+  }
+}
+
+TEST_CASE_METHOD(TestDevice, "a channel that was not polled since the reset can be destroyed, and another one opened") {
+  auto channel = open_channel({.depth = 4});
+  const auto buffer = allocate(kPage);
+  Request request;
+  REQUIRE(channel->read(0, buffer.slice(0, block()), Request::done, &request) == Submit::accepted);
+  channel->ring();
+  REQUIRE(drive->reset());
+  channel.reset();
+  channel = open_channel({.depth = 4});
+  CHECK(read(*channel, 0, buffer.slice(0, block())).ok());
+}
+
+TEST_CASE_METHOD(TestDevice, "threads go on working over resets that another thread makes") {
+  constexpr unsigned kThreads = 2, kResets = 3;
+  constexpr std::uint64_t kRangeBlocks = 16;
+  std::atomic<bool> stop = false;
+  std::atomic<unsigned> unfair = 0, lost = 0, wrong = 0, finished = 0;
+  std::vector<std::unique_ptr<Channel>> channels;
+  std::vector<dma::Buffer> buffers;
+  for (unsigned i = 0; i < kThreads; ++i) {
+    channels.push_back(open_channel({.depth = 4}));
+    buffers.push_back(allocate(kPage));
+  }
+
+  std::vector<std::thread> threads;
+  for (unsigned number = 0; number < kThreads; ++number) {
+    threads.emplace_back([&, number] {
+      Channel& channel = *channels[number];
+      const dma::Slice slice = buffers[number].slice(0, block());
+      for (std::uint64_t round = 0; !stop || round < kRangeBlocks; ++round) {
+        const std::uint64_t lba = number * kRangeBlocks + round % kRangeBlocks;
+        // A write and the read of it, each again until no reset came between.
+        for (const bool writing : {true, false}) {
+          Request request;
+          const Deadline deadline;
+          do {
+            request = {};
+            writing ? fill(slice, round, words(lba)) : fill_bytes(slice, kGuard);
+            Submit submitted = Submit::stopped;
+            while (submitted != Submit::accepted && !deadline.passed()) {
+              submitted = writing ? channel.write(lba, slice, Request::done, &request)
+                                  : channel.read(lba, slice, Request::done, &request);
+              if (submitted != Submit::accepted) channel.poll();
+            }
+            if (!drain(channel)) ++lost;
+            if (!fair(request)) ++unfair;
+          } while (!request.status.ok() && !deadline.passed());
+        }
+        if (first_difference(slice, round, words(lba))) ++wrong;
+        if (lost + unfair + wrong != 0) return;
+      }
+      ++finished;
+    });
+  }
+  unsigned failed_resets = 0;
+  for (unsigned i = 0; i < kResets; ++i) {
+    steady_clock().pause_ns(20 * kNsPerMs);
+    if (!drive->reset()) ++failed_resets;
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  CHECK(failed_resets == 0);
+  CHECK(lost == 0);
+  CHECK(unfair == 0);
+  CHECK(wrong == 0);
+  CHECK(finished == kThreads);
+}
+
+}  // namespace
+}  // namespace pollux::conformance

@@ -1,0 +1,79 @@
+// Errors that the controller itself reports: the status arrives by value, and the channel goes on.
+#include "test_device.hpp"
+
+namespace pollux::conformance {
+namespace {
+
+TEST_CASE_METHOD(TestDevice,
+                 "an LBA that only the controller knows to be out of range comes back as that, and not to be retried") {
+  Namespace longer = ns;
+  longer.block_count += 8;
+  const auto channel = open_channel(longer, {.depth = 2});
+  const auto buffer = allocate(kPage);
+  const nvme::Status status = read(*channel, ns.block_count, buffer.slice(0, block()));
+  CHECK(status.code() == nvme::StatusCode::lba_out_of_range);
+  CHECK(status.do_not_retry());
+  CHECK(write(*channel, ns.block_count + 7, buffer.slice(0, block())).code() == nvme::StatusCode::lba_out_of_range);
+  CHECK(read(*channel, ns.block_count - 1, buffer.slice(0, block())).ok());
+}
+
+TEST_CASE_METHOD(TestDevice, "a namespace that the controller does not have comes back as invalid") {
+  Namespace nowhere = ns;
+  nowhere.nsid = 0xffff'fff0;
+  const auto channel = open_channel(nowhere, {.depth = 2});
+  const auto buffer = allocate(kPage);
+  const nvme::Status status = read(*channel, 0, buffer.slice(0, block()));
+  CHECK(status.code() == nvme::StatusCode::invalid_namespace_or_format);
+  CHECK(status.do_not_retry());
+
+  const auto good = open_channel({.depth = 2});
+  CHECK(read(*good, 0, buffer.slice(0, block())).ok());
+}
+
+TEST_CASE_METHOD(TestDevice, "errors among good requests reach the ones that they belong to") {
+  Namespace longer = ns;
+  longer.block_count += 8;
+  const auto channel = open_channel(longer, {.depth = 16});
+  const auto buffer = allocate(kPage);
+  Request requests[16];
+  for (unsigned i = 0; i < 16; ++i) {
+    const std::uint64_t lba = i % 3 == 0 ? ns.block_count + i % 8 : i;
+    REQUIRE(channel->read(lba, buffer.slice(0, block()), Request::done, &requests[i]) == Submit::accepted);
+  }
+  REQUIRE(drain(*channel));
+  for (unsigned i = 0; i < 16; ++i) {
+    INFO("request " << i);
+    CHECK(requests[i].answers == 1);
+    CHECK(requests[i].status.ok() == (i % 3 != 0));
+  }
+}
+
+TEST_CASE_METHOD(TestDevice,
+                 "an admin command that does not exist comes back as an invalid opcode, and the next one works") {
+  nvme::Command unknown;
+  unknown.cdw0 = 0x0f;  // no command of the base specification has it
+  const auto answer = drive->controller().admin(unknown);
+  REQUIRE(answer);
+  CHECK(answer->status.code() == nvme::StatusCode::invalid_opcode);
+  CHECK(answer->status.do_not_retry());
+  CHECK(drive->controller().active_namespaces());
+}
+
+TEST_CASE_METHOD(TestDevice, "an admin command with a field that is wrong comes back as that") {
+  nvme::Command get_features;
+  get_features.cdw0 = static_cast<std::uint32_t>(nvme::AdminOpcode::get_features);
+  get_features.cdw10 = 0x00;  // feature 0 is reserved
+  const auto answer = drive->controller().admin(get_features);
+  REQUIRE(answer);
+  CHECK(answer->status.code() == nvme::StatusCode::invalid_field);
+
+  get_features.cdw10 = static_cast<std::uint32_t>(nvme::FeatureId::number_of_queues);
+  const auto queues = drive->controller().admin(get_features);
+  REQUIRE(queues);
+  CHECK(queues->status.ok());
+  const std::uint64_t granted = std::min(nvme::features::kNsqr.of(queues->dw0), nvme::features::kNcqr.of(queues->dw0));
+  CHECK(granted + 1 >= drive->controller().io_queue_limit());
+}
+
+}  // namespace
+}  // namespace pollux::conformance
