@@ -97,6 +97,16 @@ TEST_CASE_METHOD(TestDevice, "a channel that was not polled since the reset can 
   CHECK(read(*channel, 0, buffer.slice(0, block())).ok());
 }
 
+// VFIO_DEVICE_RESET on a drive behind the kernel.
+TEST_CASE_METHOD(TestDevice, "a function reset behind the driver's back is noticed, and every channel comes back") {
+  const auto channel = open_channel({.depth = kDepth});
+  const auto buffer = allocate(kPage);
+  REQUIRE(read(*channel, 0, buffer.slice(0, block())).ok());
+  REQUIRE(drive->controller().device().reset());
+  REQUIRE(drive->poll());
+  CHECK(revived(*channel, buffer.slice(0, block())));
+}
+
 TEST_CASE_METHOD(TestDevice, "threads go on working over resets that another thread makes") {
   constexpr unsigned kThreads = 2, kResets = 3;
   constexpr std::uint64_t kRangeBlocks = 16;
