@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 
 kBuildPackages=(g++ cmake ninja-build libfmt-dev libcli11-dev nlohmann-json3-dev)
-kTestPackages=(catch2 libnvme-dev pkg-config fio clang-19 clang-format-19 libclang-rt-19-dev
+kTestPackages=(catch2 libnvme-dev pkg-config fio clang-19 clang-format-19 libclang-rt-19-dev llvm-19
   qemu-system-x86 busybox-static cpio kmod xz-utils e2fsprogs pciutils)
 
 as_root() {
