@@ -81,6 +81,24 @@ TEST_CASE("from 1 MiB on memory lies in hugepages where they are free, and else 
   }
 }
 
+// Taking a GiB of ordinary pages for it would show nothing: where no such page is free, that is said, and tests/guest
+// makes one.
+TEST_CASE("memory of 1 GiB is one page where the system has one of that size free") {
+  std::uint64_t free = 0;
+  std::ifstream("/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages") >> free;
+  if (free == 0) {
+    WARN("no 1 GiB page is free here");
+    return;
+  }
+  WARN("1 GiB pages are free here");
+  auto memory = Memory::allocate(k1GiB);
+  REQUIRE(memory);
+  CHECK(memory->page_size_bytes() == k1GiB);
+  CHECK(memory->size_bytes() == k1GiB);
+  CHECK(address_of(*memory) % k1GiB == 0);
+  memory->data()[k1GiB - 1] = std::byte{1};
+}
+
 TEST_CASE("memory that reaches a hugepage's size is aligned to it, whatever pages it lies in") {
   auto memory = Memory::allocate(3 * k2MiB / 2 + k4KiB);
   REQUIRE(memory);
