@@ -16,7 +16,7 @@ namespace {
 
 // Keys of fio's that pollux-bench leaves out.
 const std::set<std::string> kLeftOut = {
-    "disk_util",  // of the kernel's block devices: there is none under pollux
+    "disk_util",  // of the kernel's block devices, where fio's file lies on one: there is none under pollux
 };
 
 // Keys of pollux-bench's own.
@@ -105,7 +105,6 @@ TEST_CASE("a group's JSON has fio's keys and types, beside fio on a file") {
   const Json fio = folder.read("fio.json");
   const Json ours = folder.read("pollux.json");
   REQUIRE(fio["jobs"].size() == 1);
-  REQUIRE(fio.contains("disk_util"));
   compare(fio, ours, "");
   CHECK(ours["jobs"][0]["jobname"] == fio["jobs"][0]["jobname"]);
   CHECK(ours["global options"]["group_reporting"] == "1");

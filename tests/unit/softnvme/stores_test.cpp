@@ -55,6 +55,26 @@ void check_reads_what_was_written(Store& store) {
   CHECK(store.flush());
 }
 
+// While it lives no file may grow beyond a size, whatever the file system under it takes.
+class SmallFiles {
+ public:
+  explicit SmallFiles(rlim_t size_bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &before_) == 0);
+    const rlimit small{size_bytes, before_.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
+  }
+  ~SmallFiles() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  SmallFiles(const SmallFiles&) = delete;
+  SmallFiles& operator=(const SmallFiles&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
 TEST_CASE("memory and file read back what was written, and zeros where nothing was or where it was zeroed") {
   const Folder folder;
   auto memory = MemoryStore::create(4 * kMiB);
@@ -146,8 +166,9 @@ TEST_CASE("a file that cannot serve is refused with a line that names it, and no
     REQUIRE_FALSE(second);
     CHECK(second.error().message().find("in use") != std::string::npos);
   }
-  SECTION("too large for the file system: the file that was made is taken away") {
-    const auto file = FileStore::open(folder.file("d"), 1ull << 62, 0, 512);
+  SECTION("larger than files may be: the file that was made is taken away") {
+    const SmallFiles limit(kMiB);
+    const auto file = FileStore::open(folder.file("d"), 2 * kMiB, 0, 512);
     REQUIRE_FALSE(file);
     CHECK_FALSE(std::filesystem::exists(folder.file("d")));
   }
@@ -181,16 +202,13 @@ TEST_CASE("a limit on file sizes is a failure of the file, told as such") {
   const Folder folder;
   auto file = FileStore::open(folder.file("d"), 4 * kMiB, 0, 512);
   REQUIRE(file);
-  rlimit before{};
-  REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit small{kMiB, before.rlim_max};
-  REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
-  std::vector<std::byte> data(512, std::byte{1});
-  const bool below = (*file)->write(0, data);
-  const bool above = (*file)->write(2 * kMiB, data);
-  REQUIRE(setrlimit(RLIMIT_FSIZE, &before) == 0);
-  std::signal(SIGXFSZ, handler);
+  bool below = false, above = true;
+  {
+    const SmallFiles limit(kMiB);
+    const std::vector<std::byte> data(512, std::byte{1});
+    below = (*file)->write(0, data);
+    above = (*file)->write(2 * kMiB, data);
+  }
   CHECK(below);
   CHECK_FALSE(above);
   CHECK((*file)->error().find("EFBIG") != std::string::npos);
