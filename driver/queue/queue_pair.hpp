@@ -73,7 +73,7 @@ class QueuePair {
     requests_[index] = {done, context, deadline, cid, 0};
     Command& slot = submission_queue_.slot();
     fill(slot, index);
-    slot.cdw0 |= std::uint32_t{cid} << cdw0::kCid.shift;
+    slot.cdw0 = cdw0::kCid.put(slot.cdw0, cid);  // whatever stood there
     submission_queue_.advance();
     return true;
   }
