@@ -247,10 +247,12 @@ Result<std::vector<std::uint32_t>> Controller::active_namespaces() {
     Status refused;
     const auto identified = identify(Cns::active_ns_list, after, std::as_writable_bytes(std::span(list)), &refused);
     if (!identified) return std::unexpected(identified.error());
-    if (!refused.ok()) break;  // drives before 1.1 do not know the list
+    if (!refused.ok() && after == 0 && refused.code() == StatusCode::invalid_field) break;  // before 1.1: no such list
+    if (!refused.ok()) return error({"the list of active namespaces cannot be read: " + refused.text(), {}});
     for (const std::uint32_t nsid : list) {
       if (nsid == 0) return active;
-      if (nsid <= after) return error({fmt::format("namespace {} follows {} in the active list", nsid, after), {}});
+      if (nsid <= after || nsid > identity_.nn)
+        return error({fmt::format("the active list has namespace {} after {}, of {}", nsid, after, identity_.nn), {}});
       active.push_back(after = nsid);
     }
   }
