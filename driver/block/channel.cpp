@@ -16,6 +16,7 @@ constexpr std::uint32_t kDeadlineScanMs = 100;
 // The clock of the deadlines moves by at most this when it is looked at: if nobody called Drive::poll() for an hour, no
 // command is an hour old.
 constexpr std::uint32_t kMaxTickStepMs = 1000;
+constexpr std::uint32_t kLongestTimeoutMs = 1u << 30;  // ticks are compared by their difference
 
 // The largest single command with data, in bytes: a multiple of the block size, or 0 if not even one block fits.
 std::uint32_t largest_transfer(const nvme::Controller& controller, const Namespace& ns, const ChannelOptions& options) {
@@ -255,7 +256,7 @@ Channel::Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbell
       qid_(qid),
       block_shift_(static_cast<unsigned>(std::countr_zero(ns.block_size_bytes))),
       max_blocks_(max_transfer_bytes >> block_shift_),
-      timeout_ms_(timeout_ms),
+      timeout_ms_(std::min(timeout_ms, kLongestTimeoutMs) + kMaxTickStepMs),
       boundary_mask_(boundary_mask(ns.boundary_blocks)),
       ns_(ns),
       memory_(std::move(memory)),

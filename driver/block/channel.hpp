@@ -121,8 +121,8 @@ class Channel {
   std::uint32_t now_ms_ = 0;  // this channel's coarse clock, for deadlines
   const std::uint16_t qid_;
   const unsigned block_shift_;
-  const std::uint32_t max_blocks_;  // of one command with data
-  const std::uint32_t timeout_ms_;
+  const std::uint32_t max_blocks_;     // of one command with data
+  const std::uint32_t timeout_ms_;     // and one step of the coarse clock, which may come right after the submission
   const std::uint64_t boundary_mask_;  // NOIOB − 1, or one that no request reaches
   const Namespace ns_;
   nvme::QueueMemory memory_;
