@@ -79,8 +79,10 @@ refused() {    # WORD... -- COMMAND...
 
 # QEMU's NVMe answers success for a DMA to an address that is not mapped: only the IOMMU's driver tells.
 no_dma_faults() {
-  local faults
-  faults=$(dmesg | grep -E 'DMAR:.*fault' || true)
+  local log faults
+  log=$(dmesg) || die "the kernel's log cannot be read"
+  [ -n "$log" ] || die "the kernel's log is empty"
+  faults=$(grep -E 'DMAR:.*fault' <<<"$log" || true)    # none is what we want
   [ -z "$faults" ] || die "the IOMMU saw the device reach for memory that is not mapped:"$'\n'"$faults"
 }
 
