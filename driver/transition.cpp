@@ -103,13 +103,14 @@ Result<void> BringUp::enable(std::uint64_t now_ns) {
   if (auto written = registers_.write64(reg::kAcq, admin_.completions_iova()); !written) return written;
   if (auto written = registers_.write32(reg::kCc, config); !written) return written;
 
-  std::uint64_t bound_ns = ready_bound_ns(*cap);
+  ready_bound_ns_ = ready_bound_ns(*cap);
   if (cap::kCrms.of(*cap) != 0) {
     const auto timeouts = registers_.read32(reg::kCrto);
     if (!timeouts) return std::unexpected(timeouts.error());
-    bound_ns = std::max(bound_ns, crto::kCrwmt.of(*timeouts) * cap::kTimeoutUnitMs * kNsPerMs);
+    const std::uint64_t bound_ms = std::min(crto::kCrwmt.of(*timeouts) * cap::kTimeoutUnitMs, kLongestBoundMs);
+    ready_bound_ns_ = std::max(ready_bound_ns_, bound_ms * kNsPerMs);
   }
-  deadline_ns_ = now_ns + bound_ns;
+  deadline_ns_ = now_ns + ready_bound_ns_;
   return {};
 }
 
@@ -122,8 +123,8 @@ Result<bool> BringUp::ready(std::uint64_t now_ns) {
   }
   if (csts::kRdy.of(*status) != 0) return true;
   if (now_ns < deadline_ns_) return false;
-  return fail(fmt::format("the controller did not become ready within its own bound, CAP.TO {} ms (CSTS {:#x})",
-                          ready_bound_ns(facts_.cap) / kNsPerMs, *status),
+  return fail(fmt::format("the controller did not become ready within its own bound, {} ms (CSTS {:#x})",
+                          ready_bound_ns_ / kNsPerMs, *status),
               "reset it or power it off and on");
 }
 
@@ -177,6 +178,9 @@ Result<bool> BringUp::step(std::uint64_t now_ns) {
   return true;
 }
 
+ShutDown::ShutDown(Registers& registers, std::uint32_t rtd3e_us)
+    : registers_(registers), bound_ms_(std::clamp<std::uint64_t>(rtd3e_us / 1000, kShutdownFloorMs, kLongestBoundMs)) {}
+
 Result<bool> ShutDown::step(std::uint64_t now_ns) {
   const auto status = read_csts(registers_);
   if (!status) return std::unexpected(status.error());
@@ -187,13 +191,12 @@ Result<bool> ShutDown::step(std::uint64_t now_ns) {
     if (const auto written = registers_.write32(reg::kCc, cc::kShn.put(*config, cc::kShnNormal)); !written) {
       return std::unexpected(written.error());
     }
-    deadline_ns_ = now_ns + std::max<std::uint64_t>(rtd3e_us_ * 1000ull, kShutdownFloorMs * kNsPerMs);
+    deadline_ns_ = now_ns + bound_ms_ * kNsPerMs;
     return false;
   }
   if (csts::kShst.of(*status) == csts::kShstComplete) return true;
   if (now_ns < deadline_ns_) return false;
-  return fail(fmt::format("the controller did not finish its shutdown within {} ms (CSTS {:#x})",
-                          std::max<std::uint64_t>(rtd3e_us_ / 1000, kShutdownFloorMs), *status),
+  return fail(fmt::format("the controller did not finish its shutdown within {} ms (CSTS {:#x})", bound_ms_, *status),
               "data that was not flushed may be lost");
 }
 

@@ -1,7 +1,7 @@
 // The controller's slow changes of state, as machines: step() does what can be done now, says whether the change is
 // complete, and never waits. Whoever owns time calls it again: run_to_end() in a driver, a simulation in its own order.
-// Each gives up at a bound that the controller itself names. NVMe base 2.0c, 3.5.1 (initialisation), 3.6.1
-// (shutdown), 3.7.2 (controller reset).
+// Each gives up at a bound that the controller itself names, and at kLongestBoundMs whatever it names. NVMe
+// base 2.0c, 3.5.1 (initialisation), 3.6.1 (shutdown), 3.7.2 (controller reset).
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,9 @@
 #include "pollux/vfio/clock.hpp"
 
 namespace pollux::nvme {
+
+// CRTO may name 9 hours and RTD3E 71 minutes; CAP.TO ends at 128 s.
+inline constexpr std::uint64_t kLongestBoundMs = 300'000;
 
 // CC.EN to 0, and CSTS.RDY with it: afterwards the controller reaches no memory of ours. Bound: CAP.TO, twice where it
 // was still becoming ready.
@@ -55,6 +58,7 @@ class BringUp {
   const std::uint16_t io_queues_wanted_;
   Facts facts_;
   Stage stage_ = Stage::enable;
+  std::uint64_t ready_bound_ns_ = 0;
   std::uint64_t deadline_ns_ = 0;
 };
 
@@ -63,12 +67,12 @@ class ShutDown {
  public:
   static constexpr std::uint32_t kShutdownFloorMs = 5'000;  // for controllers that report no RTD3E
 
-  ShutDown(Registers& registers, std::uint32_t rtd3e_us) : registers_(registers), rtd3e_us_(rtd3e_us) {}
+  ShutDown(Registers& registers, std::uint32_t rtd3e_us);
   Result<bool> step(std::uint64_t now_ns);
 
  private:
   Registers& registers_;
-  const std::uint32_t rtd3e_us_;
+  const std::uint64_t bound_ms_;
   std::uint64_t deadline_ns_ = 0;  // 0: not begun
 };
 

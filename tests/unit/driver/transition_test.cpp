@@ -116,6 +116,29 @@ TEST_CASE("CRTO bounds the wait where the controller has it") {
   CHECK(bench.clock.now_ >= 5 * kSecondNs);
 }
 
+TEST_CASE("what a controller asks for beyond five minutes is not waited for, and the error says how long was") {
+  Bench bench;
+  SECTION("CRTO of nine hours") {
+    bench.device.set64(reg::kCap, cap::kCrms.put(plain_cap(1), 1));
+    bench.device.word(reg::kCrto) = 0xffff;
+    const auto admin = make_admin();
+    BringUp machine(bench.registers, *admin, 1);
+    const auto done = run_to_end(machine, bench.clock);
+    REQUIRE_FALSE(done);
+    CHECK(done.error().what.find(" 300000 ms") != std::string::npos);
+  }
+  SECTION("RTD3E of an hour") {
+    bench.device.word(reg::kCc) = 1;
+    bench.device.word(reg::kCsts) = 1;
+    ShutDown machine(bench.registers, 0xffff'ffff);
+    const auto done = run_to_end(machine, bench.clock);
+    REQUIRE_FALSE(done);
+    CHECK(done.error().what.find(" 300000 ms") != std::string::npos);
+  }
+  CHECK(bench.clock.now_ >= 300 * kSecondNs);
+  CHECK(bench.clock.now_ < 301 * kSecondNs);
+}
+
 TEST_CASE("what pollux cannot drive is refused before it is enabled") {
   Bench bench;
   const char* word = "";
