@@ -81,6 +81,7 @@ inline constexpr Field kCqid{16, 16};   // CDW11 of a submission queue
 namespace identify {
 inline constexpr Field kCns{0, 8};
 inline constexpr Field kCntid{16, 16};
+inline constexpr Field kCsi{24, 8};  // CDW11; 00h: the NVM command set
 }  // namespace identify
 
 enum class Cns : std::uint8_t {
@@ -88,6 +89,7 @@ enum class Cns : std::uint8_t {
   controller = 0x01,
   active_ns_list = 0x02,
   ns_descriptors = 0x03,
+  command_set_controller = 0x06,
 };
 
 // Get Log Page, 5.16. CDW10 and CDW11.

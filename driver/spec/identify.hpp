@@ -139,6 +139,19 @@ static_assert(offsetof(IdentifyController, mdts) == 77 && offsetof(IdentifyContr
 static_assert(offsetof(IdentifyController, hmpre) == 272 && offsetof(IdentifyController, sqes) == 512);
 static_assert(offsetof(IdentifyController, subnqn) == 768 && offsetof(IdentifyController, psd) == 2048);
 
+// I/O Command Set specific Identify Controller for the NVM command set, CNS 06h with CSI 00h. A limit of 0: none is
+// reported.
+struct IdentifyControllerNvm {
+  std::uint8_t vsl;   // Verify: 2^n units of CAP.MPSMIN
+  std::uint8_t wzsl;  // Write Zeroes: 2^n units of CAP.MPSMIN
+  std::uint8_t wusl;
+  std::uint8_t dmrl;    // Dataset Management: ranges of a command
+  std::uint32_t dmrsl;  // blocks of a range
+  std::uint64_t dmsl;   // blocks of a command
+  std::uint8_t reserved16[4080];
+};
+static_assert(sizeof(IdentifyControllerNvm) == kIdentifyBytes);
+
 // Bits of IdentifyController::oacs and ::oncs.
 namespace oacs {
 inline constexpr std::uint16_t kDoorbellBufferConfig = 1u << 8;

@@ -110,6 +110,21 @@ TEST_CASE("Identify Controller has every field where libnvme has it") {
   check_layout(kRows, sizeof(Ours), sizeof(Theirs));
 }
 
+TEST_CASE("Identify Controller of the NVM command set has every field where libnvme has it") {
+  using Ours = IdentifyControllerNvm;
+  using Theirs = ::nvme_id_ctrl_nvm;
+  constexpr FieldPair kRows[] = {
+      POLLUX_SAME(vsl),
+      POLLUX_SAME(wzsl),
+      POLLUX_SAME(wusl),
+      POLLUX_SAME(dmrl),
+      POLLUX_SAME(dmrsl),
+      POLLUX_SAME(dmsl),
+      POLLUX_FIELD(reserved16, rsvd16),
+  };
+  check_layout(kRows, sizeof(Ours), sizeof(Theirs));
+}
+
 TEST_CASE("Power State Descriptor has every field where libnvme has it") {
   using Ours = PowerState;
   using Theirs = ::nvme_id_psd;

@@ -75,6 +75,8 @@ int theirs(Cns value) {
       return NVME_IDENTIFY_CNS_NS_ACTIVE_LIST;
     case ns_descriptors:
       return NVME_IDENTIFY_CNS_NS_DESC_LIST;
+    case command_set_controller:
+      return NVME_IDENTIFY_CNS_CSI_CTRL;
   }
   return kNone;
 }
@@ -159,7 +161,7 @@ TEST_CASE("an admin opcode has libnvme's value") { CHECK(check_all<AdminOpcode>(
 
 TEST_CASE("an I/O opcode has libnvme's value") { CHECK(check_all<IoOpcode>() == 8); }
 
-TEST_CASE("a CNS value has libnvme's value") { CHECK(check_all<Cns>() == 4); }
+TEST_CASE("a CNS value has libnvme's value") { CHECK(check_all<Cns>() == 5); }
 
 TEST_CASE("a log page identifier has libnvme's value") { CHECK(check_all<LogId>() == 6); }
 
