@@ -38,9 +38,8 @@ Result<std::unique_ptr<Controller>> Controller::create(std::unique_ptr<vfio::Dev
 }
 
 Controller::~Controller() {
+  // What cannot be disabled is cut off from memory, before the rings and the mappings go.
   if (state_ == State::up) (void)shutdown();
-  // Whatever could not be disabled is cut off from memory here, before the rings and the mappings go.
-  if (state_ != State::down) (void)vfio::set_bus_master(*device_, false);
 }
 
 Result<void> Controller::start() {
@@ -53,7 +52,7 @@ Result<void> Controller::start() {
 
   if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
   if (const auto up = bring_up(); !up) return give_up(up.error());
-  queue_ids_.assign(io_queue_limit_, false);
+  queue_ids_.resize(io_queue_limit_);
   publish(Pulse::Phase::up);
   return {};
 }
@@ -108,7 +107,6 @@ Result<void> Controller::reset() {
 }
 
 Result<void> Controller::reset_locked() {
-  reset_wanted_.store(false, std::memory_order_relaxed);
   stop_owners();
   if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
   publish(Pulse::Phase::down);
@@ -119,11 +117,12 @@ Result<void> Controller::reset_locked() {
 
 Result<void> Controller::shutdown() {
   const std::lock_guard lock(mutex_);
-  if (state_ != State::up) return {};
+  if (state_ == State::lost) return lost();
+  if (state_ == State::down) return {};
   stop_owners();
   for (std::size_t index = 0; index < queue_ids_.size(); ++index) {
     // Best effort: a queue that cannot be deleted does not survive the disabling below.
-    if (queue_ids_[index] && admin_->usable()) (void)delete_queue_locked(static_cast<std::uint16_t>(index + 1));
+    if (queue_ids_[index].epoch == epoch()) (void)delete_queue(static_cast<std::uint16_t>(index + 1));
   }
   ShutDown machine(*registers_, identity_.rtd3e);
   const auto finished = run_to_end(machine, clock_);
@@ -135,14 +134,14 @@ Result<void> Controller::shutdown() {
 
 Result<void> Controller::poll() {
   const std::lock_guard lock(mutex_);
-  if (state_ == State::lost) return fail(device_->address().text + ": the controller is lost", "close it");
+  if (state_ == State::lost) return lost();
   publish(Pulse{pulse_.load(std::memory_order_relaxed)}.phase());  // the same phase, a later time
   if (state_ == State::down) return {};
 
   const auto status = read_csts(*registers_);
   if (!status) return error(give_up(status.error()).error());
   const bool is_broken = csts::kCfs.of(*status) != 0 || csts::kRdy.of(*status) == 0;
-  if (is_broken || reset_wanted_.load(std::memory_order_relaxed)) {
+  if (is_broken || reset_wanted_.load(std::memory_order_relaxed) == epoch()) {
     if (const auto done = reset_locked(); !done) return error(done.error());
   }
   return {};
@@ -151,7 +150,7 @@ Result<void> Controller::poll() {
 // Cuts the controller off from memory and tells every owner to stop: nothing of ours can be reached any more.
 std::unexpected<Error> Controller::give_up(const Error& why) noexcept {
   state_ = State::lost;
-  (void)vfio::set_bus_master(*device_, false);
+  if (!vfio::set_bus_master(*device_, false)) (void)device_->reset();
   publish(Pulse::Phase::down);
   return std::unexpected(why);
 }
@@ -211,7 +210,7 @@ Result<AdminResult> Controller::admin_locked(const Command& command, std::span<s
     constexpr std::uint64_t kPauseNs = 20'000;
     const auto step = admin_->step(clock_.now_ns());
     if (!step) {
-      ask_for_reset();
+      ask_for_reset(epoch());
       return std::unexpected(step.error());
     }
     result = *step;
@@ -221,90 +220,6 @@ Result<AdminResult> Controller::admin_locked(const Command& command, std::span<s
   return *result;
 }
 
-// With `refused`, an error status goes there and is no Error.
-Result<void> Controller::identify(Cns cns, std::uint32_t nsid, std::span<std::byte> into, Status* refused) {
-  Command command;
-  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::identify);
-  command.nsid = nsid;
-  command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(cns));
-  const auto result = admin(command, into, DataDirection::from_controller);
-  if (!result) return std::unexpected(result.error());
-  if (refused != nullptr) {
-    *refused = result->status;
-  } else if (!result->status.ok()) {
-    return error({fmt::format("Identify (CNS {:#x}, namespace {}) failed: {}", static_cast<unsigned>(cns), nsid,
-                              result->status.text()),
-                  {}});
-  }
-  return {};
-}
-
-Result<std::vector<std::uint32_t>> Controller::active_namespaces() {
-  std::vector<std::uint32_t> list(kNsListEntries);
-  std::vector<std::uint32_t> active;
-  std::uint32_t after = 0;
-  for (;;) {
-    Status refused;
-    const auto identified = identify(Cns::active_ns_list, after, std::as_writable_bytes(std::span(list)), &refused);
-    if (!identified) return std::unexpected(identified.error());
-    if (!refused.ok() && after == 0 && refused.code() == StatusCode::invalid_field) break;  // before 1.1: no such list
-    if (!refused.ok()) return error({"the list of active namespaces cannot be read: " + refused.text(), {}});
-    for (const std::uint32_t nsid : list) {
-      if (nsid == 0) return active;
-      if (nsid <= after || nsid > identity_.nn)
-        return error({fmt::format("the active list has namespace {} after {}, of {}", nsid, after, identity_.nn), {}});
-      active.push_back(after = nsid);
-    }
-  }
-  constexpr std::uint32_t kMaxNamespacesTried = 1024;
-  for (std::uint32_t nsid = 1; nsid <= std::min(identity_.nn, kMaxNamespacesTried); ++nsid) {
-    const auto ns = identify_namespace(nsid);
-    if (!ns) return std::unexpected(ns.error());
-    if (ns->nsze != 0) active.push_back(nsid);
-  }
-  return active;
-}
-
-Result<IdentifyNamespace> Controller::identify_namespace(std::uint32_t nsid) {
-  IdentifyNamespace ns{};
-  const auto identified = identify(Cns::ns, nsid, std::as_writable_bytes(std::span(&ns, 1)));
-  if (!identified) return std::unexpected(identified.error());
-  return ns;
-}
-
-Result<std::vector<Controller::NsId>> Controller::namespace_descriptors(std::uint32_t nsid) {
-  std::vector<std::uint8_t> page(kIdentifyBytes);
-  Status refused;
-  const auto identified = identify(Cns::ns_descriptors, nsid, std::as_writable_bytes(std::span(page)), &refused);
-  if (!identified) return std::unexpected(identified.error());
-  std::vector<NsId> ids;
-  if (!refused.ok()) return ids;
-  std::size_t at = 0;
-  while (at + sizeof(NsDescriptor) <= page.size()) {
-    NsDescriptor descriptor;
-    std::memcpy(&descriptor, &page[at], sizeof descriptor);
-    at += sizeof descriptor;
-    if (descriptor.nidl == 0 || descriptor.nidl > page.size() - at) break;
-    const auto value = page.begin() + static_cast<std::ptrdiff_t>(at);
-    ids.push_back({static_cast<NsIdType>(descriptor.nidt), {value, value + descriptor.nidl}});
-    at += descriptor.nidl;
-  }
-  return ids;
-}
-
-Result<SmartLog> Controller::smart_log() {
-  SmartLog log{};
-  Command command;
-  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::get_log_page);
-  command.nsid = kNsidAll;
-  command.cdw10 = get_log::kLid.put(0u, static_cast<std::uint64_t>(LogId::smart));
-  command.cdw10 = get_log::kNumdl.put(command.cdw10, sizeof log / 4 - 1);
-  const auto result = admin(command, std::as_writable_bytes(std::span(&log, 1)), DataDirection::from_controller);
-  if (!result) return std::unexpected(result.error());
-  if (!result->status.ok()) return error({"the SMART log cannot be read: " + result->status.text(), {}});
-  return log;
-}
-
 Result<std::uint32_t> Controller::read_register32(std::uint32_t offset) {
   const std::lock_guard lock(mutex_);
   return registers_->read32(offset);
@@ -312,18 +227,13 @@ Result<std::uint32_t> Controller::read_register32(std::uint32_t offset) {
 
 Result<std::uint16_t> Controller::take_queue_id() {
   const std::lock_guard lock(mutex_);
-  const auto free = std::find(queue_ids_.begin(), queue_ids_.end(), false);
+  const auto free = std::find_if(queue_ids_.begin(), queue_ids_.end(), [](const QueueId& id) { return !id.taken; });
   if (free == queue_ids_.end()) {
     return error({fmt::format("all {} I/O queue pairs that were asked for and granted are in use", io_queue_limit_),
                   fmt::format("use at most {} channels", io_queue_limit_)});
   }
-  *free = true;
+  free->taken = true;
   return static_cast<std::uint16_t>(free - queue_ids_.begin() + 1);
-}
-
-void Controller::return_queue_id(std::uint16_t qid) {
-  const std::lock_guard lock(mutex_);
-  queue_ids_.at(qid - 1u) = false;
 }
 
 Result<Doorbells> Controller::doorbells(std::uint16_t qid) {
@@ -347,57 +257,58 @@ std::optional<Result<std::uint64_t>> Controller::try_create_queue(const IoQueue&
 }
 
 Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
-  const auto send = [&](const Command& command, const char* what) -> Result<void> {
-    const auto result = admin_locked(command, {}, DataDirection::none);
-    if (!result) return error(result.error());
-    if (result->status.ok()) return {};
-    return error(
-        {fmt::format("{} {} with {} entries failed: {}", what, queue.qid, queue.entries, result->status.text()), {}});
+  const auto refused = [&](const char* what, Status status) {
+    return error({fmt::format("{} {} with {} entries failed: {}", what, queue.qid, queue.entries, status.text()), {}});
   };
+  std::uint64_t& known_in = queue_ids_.at(queue.qid - 1u).epoch;
+  known_in = epoch();  // and stays so where an answer is missing
+
   Command command;
   command.cdw10 = create_queue::kQsize.put(create_queue::kQid.put(0u, queue.qid), queue.entries - 1);
   command.cdw11 = create_queue::kPc.put(0u, 1);  // polled: IEN stays 0
-
   command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::create_cq);
   command.prp1 = queue.completions_iova;
-  if (const auto created = send(command, "Create I/O Completion Queue"); !created) {
-    return std::unexpected(created.error());
+  const auto completions = admin_locked(command, {}, DataDirection::none);
+  if (!completions) return error(completions.error());
+  if (!completions->status.ok()) {
+    known_in = 0;
+    return refused("Create I/O Completion Queue", completions->status);
   }
 
   command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::create_sq);
   command.prp1 = queue.submissions_iova;
   command.cdw11 = create_queue::kCqid.put(command.cdw11, queue.qid);
-  if (const auto created = send(command, "Create I/O Submission Queue"); !created) {
-    Command undo;
-    undo.cdw0 = static_cast<std::uint32_t>(AdminOpcode::delete_cq);
-    undo.cdw10 = queue.qid;
-    const auto undone = admin_locked(undo, {}, DataDirection::none);
-    // A completion queue that stays behind could be written to: only a reset makes its memory quiet.
-    if (!undone || !undone->status.ok()) ask_for_reset();
-    return std::unexpected(created.error());
+  const auto submissions = admin_locked(command, {}, DataDirection::none);
+  if (!submissions) return error(submissions.error());
+  if (!submissions->status.ok()) {
+    if (delete_ring(AdminOpcode::delete_cq, queue.qid)) known_in = 0;
+    return refused("Create I/O Submission Queue", submissions->status);
   }
   live_queues_.fetch_add(1, std::memory_order_relaxed);
-  return Pulse{pulse_.load(std::memory_order_relaxed)}.epoch();
+  return epoch();
+}
+
+void Controller::release_queue(std::uint16_t qid) noexcept {
+  const std::lock_guard lock(mutex_);
+  QueueId& id = queue_ids_.at(qid - 1u);
+  const bool may_exist = state_ == State::up && id.epoch == epoch();
+  if (may_exist && !delete_queue(qid)) (void)reset_locked();
+  id = {};
 }
 
 Result<void> Controller::delete_queue(std::uint16_t qid) {
-  const std::lock_guard lock(mutex_);
-  return delete_queue_locked(qid);
+  if (auto deleted = delete_ring(AdminOpcode::delete_sq, qid); !deleted) return deleted;
+  return delete_ring(AdminOpcode::delete_cq, qid);
 }
 
-Result<void> Controller::delete_queue_locked(std::uint16_t qid) {
-  if (state_ == State::down) return {};  // a disabled controller has no queues
-  for (const AdminOpcode opcode : {AdminOpcode::delete_sq, AdminOpcode::delete_cq}) {
-    Command command;
-    command.cdw0 = static_cast<std::uint32_t>(opcode);
-    command.cdw10 = qid;
-    const auto result = admin_locked(command, {}, DataDirection::none);
-    if (!result) return error(result.error());
-    if (!result->status.ok()) {
-      return error({fmt::format("deleting I/O queue {} failed: {}", qid, result->status.text()), {}});
-    }
-  }
-  return {};
+Result<void> Controller::delete_ring(AdminOpcode opcode, std::uint16_t qid) {
+  Command command;
+  command.cdw0 = static_cast<std::uint32_t>(opcode);
+  command.cdw10 = qid;
+  const auto result = admin_locked(command, {}, DataDirection::none);
+  if (!result) return error(result.error());
+  if (result->status.ok()) return {};
+  return error({fmt::format("deleting I/O queue {} failed: {}", qid, result->status.text()), {}});
 }
 
 }  // namespace pollux::nvme

@@ -20,7 +20,6 @@
 #include "pollux/driver/registers.hpp"
 #include "pollux/driver/spec/field.hpp"
 #include "pollux/driver/spec/identify.hpp"
-#include "pollux/driver/spec/log.hpp"
 #include "pollux/vfio/clock.hpp"
 #include "pollux/vfio/device.hpp"
 
@@ -91,21 +90,6 @@ class Controller {
   std::uint16_t io_queue_limit() const { return io_queue_limit_; }  // queue pairs that the controller granted
   bool supports(std::uint16_t oncs_bit) const { return (identity_.oncs & oncs_bit) != 0; }
 
-  // Active namespaces, ascending. Falls back to 1..NN where the controller does not know the list.
-  Result<std::vector<std::uint32_t>> active_namespaces();
-
-  // All zeros for a namespace that is not active.
-  Result<IdentifyNamespace> identify_namespace(std::uint32_t nsid);
-
-  // Namespace identification descriptors; empty where the controller has none.
-  struct NsId {
-    NsIdType type;
-    std::vector<std::uint8_t> value;
-  };
-  Result<std::vector<NsId>> namespace_descriptors(std::uint32_t nsid);
-
-  Result<SmartLog> smart_log();
-
   // Sends an admin command and waits, at most kAdminTimeoutMs. `data`: what the controller returns or is given, at most
   // one page. An error status of the controller is a Result with that status, not an Error.
   Result<AdminResult> admin(const Command& command, std::span<std::byte> data = {},
@@ -118,19 +102,21 @@ class Controller {
 
   // For the owners of I/O queues.
   const std::atomic<std::uint64_t>& pulse() const { return pulse_; }
-  Result<std::uint16_t> take_queue_id();  // error: all granted queues are in use
-  void return_queue_id(std::uint16_t qid);
+  Result<std::uint16_t> take_queue_id();           // error: all granted queues are in use
   Result<Doorbells> doorbells(std::uint16_t qid);  // error: they lie outside BAR0 or cannot be mapped
   // Completion queue first, then the submission queue. Returns the epoch in which it was made.
   Result<std::uint64_t> create_queue(const IoQueue& queue);
-  Result<void> delete_queue(std::uint16_t qid);  // the other way round; after an error only a reset makes it quiet
   // Like create_queue(), for an owner that must not wait for others: nothing if the lock is taken.
   std::optional<Result<std::uint64_t>> try_create_queue(const IoQueue& queue);
-  void ask_for_reset() noexcept { reset_wanted_.store(true, std::memory_order_relaxed); }
+  // Gives the queue id back. If the controller may know the queue, it is deleted, or the controller reset or cut off:
+  // afterwards nothing reaches the queue's memory.
+  void release_queue(std::uint16_t qid) noexcept;
+  // Wanted of the next poll(), if the controller was not reset since `epoch`.
+  void ask_for_reset(std::uint64_t epoch) noexcept { reset_wanted_.store(epoch, std::memory_order_relaxed); }
   // The owner of a queue that was created has seen that a reset begins, and rings no doorbell any more.
   void parked() noexcept { live_queues_.fetch_sub(1, std::memory_order_release); }
 
- private:
+ private:  // but for the constructor and start(), with the lock held
   Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock,
              std::uint16_t io_queues);
   Result<void> start();
@@ -138,13 +124,15 @@ class Controller {
   Result<void> disable();
   Result<void> reset_locked();
   Result<std::uint64_t> create_queue_locked(const IoQueue& queue);
-  Result<void> delete_queue_locked(std::uint16_t qid);
+  Result<void> delete_queue(std::uint16_t qid);  // submission queue first
+  Result<void> delete_ring(AdminOpcode opcode, std::uint16_t qid);
   Result<AdminResult> admin_locked(const Command& command, std::span<std::byte> data, DataDirection direction);
-  Result<void> identify(Cns cns, std::uint32_t nsid, std::span<std::byte> into, Status* refused = nullptr);
   std::unexpected<Error> give_up(const Error& why) noexcept;
   void publish(Pulse::Phase phase) noexcept;
   void stop_owners() noexcept;
+  std::uint64_t epoch() const noexcept { return Pulse{pulse_.load(std::memory_order_relaxed)}.epoch(); }
   std::unexpected<Error> error(const Error& why) const;
+  std::unexpected<Error> lost() const { return error({"the controller is lost", "close the drive"}); }
 
   std::shared_ptr<dma::Space> space_;  // outlives the device
   std::unique_ptr<vfio::Device> device_;
@@ -158,12 +146,16 @@ class Controller {
   std::uint32_t version_ = 0;
   IdentifyController identity_{};
   std::uint16_t io_queue_limit_ = 0;
-  std::vector<bool> queue_ids_;  // in use, by qid − 1
+  struct QueueId {
+    bool taken = false;
+    std::uint64_t epoch = 0;  // in which the controller may have come to know the queue; 0: in none
+  };
+  std::vector<QueueId> queue_ids_;  // by qid − 1
   enum class State : std::uint8_t { down, up, lost } state_ = State::down;
 
   std::atomic<std::uint64_t> pulse_{Pulse::make(0, Pulse::Phase::down, 0).word};
-  std::atomic<unsigned> live_queues_ = 0;  // created, and their owners not parked
-  std::atomic<bool> reset_wanted_ = false;
+  std::atomic<unsigned> live_queues_ = 0;        // created, and their owners not parked
+  std::atomic<std::uint64_t> reset_wanted_ = 0;  // the epoch that shall end
 };
 
 }  // namespace pollux::nvme

@@ -188,7 +188,7 @@ unsigned Channel::notice(nvme::Pulse pulse) noexcept {
   if (live_ && works_in(pulse)) {
     if (now_ms_ - deadlines_checked_ms_ >= kDeadlineScanMs) {
       deadlines_checked_ms_ = now_ms_;
-      if (queue_.has_expired(now_ms_)) controller_.ask_for_reset();
+      if (queue_.has_expired(now_ms_)) controller_.ask_for_reset(epoch_);
     }
     return 0;
   }
@@ -237,7 +237,7 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
   if (!qid) return std::unexpected(qid.error());
   const auto doorbells = controller.doorbells(*qid);
   if (!doorbells) {
-    controller.return_queue_id(*qid);
+    controller.release_queue(*qid);
     return std::unexpected(doorbells.error());
   }
   std::unique_ptr<Channel> channel(
@@ -267,11 +267,7 @@ Channel::Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbell
 
 Channel::~Channel() {
   if (live_) controller_.parked();
-  if (live_ && works_in(nvme::Pulse{pulse_->load(std::memory_order_acquire)}) && !controller_.delete_queue(qid_)) {
-    // Nothing says that the rings are quiet: a reset does, or cuts the controller off from memory.
-    (void)controller_.reset();
-  }
-  controller_.return_queue_id(qid_);
+  controller_.release_queue(qid_);
 }
 
 }  // namespace pollux

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "pollux/driver/identify.hpp"
+
 namespace pollux {
 namespace {
 
@@ -48,7 +50,7 @@ Result<std::unique_ptr<Drive>> Drive::open(std::string_view text, const OpenOpti
 }
 
 Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
-  const auto active = controller_->active_namespaces();
+  const auto active = nvme::active_namespaces(*controller_);
   if (!active) return std::unexpected(active.error());
   if (active->empty()) return fail(address_.text + ": the controller has no active namespace", "create one");
   if (nsid == 0) nsid = address_.nsid.value_or(active->front());
@@ -56,7 +58,7 @@ Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
     return fail(fmt::format("{}: there is no active namespace {}", address_.text, nsid),
                 fmt::format("active: {}", fmt::join(*active, ", ")));
   }
-  const auto identified = controller_->identify_namespace(nsid);
+  const auto identified = nvme::identify_namespace(*controller_, nsid);
   if (!identified) return std::unexpected(identified.error());
   const nvme::IdentifyNamespace& id = *identified;
 

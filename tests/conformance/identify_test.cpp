@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "pollux/driver/identify.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "test_device.hpp"
 
@@ -35,7 +36,7 @@ TEST_CASE_METHOD(TestDevice, "MDTS counts in the controller's smallest pages") {
 }
 
 TEST_CASE_METHOD(TestDevice, "the active namespaces ascend, and the one that was opened is among them") {
-  const auto active = drive->controller().active_namespaces();
+  const auto active = nvme::active_namespaces(drive->controller());
   REQUIRE(active);
   REQUIRE_FALSE(active->empty());
   CHECK(std::ranges::adjacent_find(*active, std::greater_equal()) == active->end());
@@ -43,7 +44,7 @@ TEST_CASE_METHOD(TestDevice, "the active namespaces ascend, and the one that was
 }
 
 TEST_CASE_METHOD(TestDevice, "a namespace is what Identify Namespace says") {
-  const auto identified = drive->controller().identify_namespace(ns.nsid);
+  const auto identified = nvme::identify_namespace(drive->controller(), ns.nsid);
   REQUIRE(identified);
   CHECK(identified->nsze == ns.block_count);
   CHECK((ns.block_size_bytes == 512 || ns.block_size_bytes == 4096));
@@ -55,7 +56,7 @@ TEST_CASE_METHOD(TestDevice, "a namespace is what Identify Namespace says") {
 }
 
 TEST_CASE_METHOD(TestDevice, "a namespace that is not active identifies as zeros") {
-  const auto active = drive->controller().active_namespaces();
+  const auto active = nvme::active_namespaces(drive->controller());
   REQUIRE(active);
   std::uint32_t inactive = 1;
   while (std::ranges::count(*active, inactive) != 0) ++inactive;
@@ -63,7 +64,7 @@ TEST_CASE_METHOD(TestDevice, "a namespace that is not active identifies as zeros
     WARN("every namespace up to NN is active here: there is none to ask for");
     return;
   }
-  const auto identified = drive->controller().identify_namespace(inactive);
+  const auto identified = nvme::identify_namespace(drive->controller(), inactive);
   REQUIRE(identified);
   const auto bytes = std::as_bytes(std::span(&*identified, 1));
   CHECK(std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; }));
@@ -71,7 +72,7 @@ TEST_CASE_METHOD(TestDevice, "a namespace that is not active identifies as zeros
 
 TEST_CASE_METHOD(TestDevice,
                  "namespace descriptors have the lengths of their types, and agree with Identify Namespace") {
-  const auto descriptors = drive->controller().namespace_descriptors(ns.nsid);
+  const auto descriptors = nvme::namespace_descriptors(drive->controller(), ns.nsid);
   REQUIRE(descriptors);
   for (const auto& descriptor : *descriptors) {
     const auto is = [&](const unsigned char* expected, std::size_t size) {
@@ -95,7 +96,7 @@ TEST_CASE_METHOD(TestDevice,
 }
 
 TEST_CASE_METHOD(TestDevice, "the SMART log tells a temperature between freezing and boiling") {
-  const auto smart = drive->controller().smart_log();
+  const auto smart = nvme::smart_log(drive->controller());
   REQUIRE(smart);
   const unsigned kelvin = smart->composite_temperature;
   CHECK(kelvin >= 273);

@@ -1,3 +1,4 @@
+#include "pollux/driver/identify.hpp"
 #include "pollux/driver/spec/identify.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/tools/pollux/info.hpp"
@@ -107,11 +108,11 @@ Tree namespace_of(std::uint32_t nsid, const nvme::IdentifyNamespace& identity) {
 }
 
 Result<void> add_namespaces(Tree& tree, nvme::Controller& controller) {
-  const auto active = controller.active_namespaces();
+  const auto active = nvme::active_namespaces(controller);
   if (!active) return std::unexpected(active.error());
   Tree rows = Tree::array();
   for (const std::uint32_t nsid : *active) {
-    const auto identity = controller.identify_namespace(nsid);
+    const auto identity = nvme::identify_namespace(controller, nsid);
     if (!identity) return std::unexpected(identity.error());
     rows.push_back(namespace_of(nsid, *identity));
   }

@@ -4,7 +4,9 @@
 #include <catch2/catch.hpp>
 
 #include "pollux/driver/block/block.hpp"
+#include "pollux/driver/queue_memory.hpp"
 #include "pollux/tools/softnvme/softnvme.hpp"
+#include "pollux/vfio/pci_config.hpp"
 
 namespace pollux {
 namespace {
@@ -48,6 +50,8 @@ struct SoftDrive {
   Namespace ns = *drive->open_namespace();
   dma::Buffer buffer = *drive->allocate(4096);
 
+  nvme::Controller& controller() { return drive->controller(); }
+  std::uint64_t epoch() { return nvme::Pulse{controller().pulse().load()}.epoch(); }
   softnvme::SoftDevice& device() { return *softnvme::soft_device(drive->controller().device()); }
 };
 
@@ -127,7 +131,9 @@ TEST_CASE("a queue that cannot be created is an error within the bound, and one 
   const auto refused = soft.drive->open_channel(soft.ns, {.depth = 4});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().what.find("0x01") != std::string::npos);
-  REQUIRE(soft.drive->poll());  // resets: the admin queue had stopped answering
+  CHECK(soft.epoch() == 2);  // reset before the queue's memory went: who knows whether the controller has it
+  REQUIRE(soft.drive->poll());
+  CHECK(soft.epoch() == 2);
   const auto channel = soft.drive->open_channel(soft.ns, {.depth = 4});
   REQUIRE(channel);
   CHECK(reads_again(soft, **channel));
@@ -144,6 +150,51 @@ TEST_CASE("a queue that cannot be deleted has the controller reset before its me
   CHECK(reads_again(soft, *other));
   soft.device().set_fault_hook(nullptr);
   CHECK(soft.device().violation_count() == 0);
+}
+
+TEST_CASE("a queue that a reset has taken is released without another reset, and after a shutdown nothing comes up") {
+  SoftDrive soft;
+  auto memory = *nvme::QueueMemory::allocate(*soft.drive->space(), 4, 3, 1);
+  const std::uint16_t qid = *soft.controller().take_queue_id();
+  const nvme::IoQueue queue{qid, 4, memory.submissions_iova(), memory.completions_iova()};
+  REQUIRE(soft.controller().create_queue(queue));
+  SECTION("a reset") {
+    REQUIRE(soft.drive->reset());
+    soft.controller().release_queue(qid);
+    CHECK(soft.epoch() == 2);
+  }
+  SECTION("a shutdown") {
+    REQUIRE(soft.drive->shutdown());
+    soft.controller().release_queue(qid);
+    CHECK(nvme::Pulse{soft.controller().pulse().load()}.phase() == nvme::Pulse::Phase::down);
+  }
+  CHECK(soft.device().violation_count() == 0);
+}
+
+TEST_CASE("a reset that was asked for before another one is not made once more") {
+  SoftDrive soft;
+  soft.controller().ask_for_reset(soft.epoch());
+  REQUIRE(soft.drive->reset());
+  REQUIRE(soft.drive->poll());
+  CHECK(soft.epoch() == 2);
+  soft.controller().ask_for_reset(soft.epoch());
+  REQUIRE(soft.drive->poll());
+  CHECK(soft.epoch() == 3);
+}
+
+TEST_CASE("a controller that does not come back is lost: cut off from memory, and its shutdown an error") {
+  SoftDrive soft;
+  auto channel = *soft.drive->open_channel(soft.ns, {.depth = 4});
+  Fault fault(true, static_cast<unsigned>(nvme::AdminOpcode::identify), softnvme::FetchFault::Kind::drop);
+  soft.device().set_fault_hook(&fault);
+  CHECK_FALSE(soft.drive->reset());
+  CHECK(*vfio::bus_master(soft.device()) == false);
+  CHECK_FALSE(soft.drive->poll());
+  CHECK_FALSE(soft.drive->shutdown());
+  channel->poll();
+  Answer answer;
+  CHECK(channel->read(0, soft.buffer.slice(0, 512), Answer::take, &answer) == Submit::stopped);
+  soft.device().set_fault_hook(nullptr);
 }
 
 TEST_CASE("a function reset behind the driver's back is noticed, and the channel comes back") {

@@ -1,0 +1,104 @@
+#include "pollux/driver/identify.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+
+namespace pollux::nvme {
+namespace {
+
+std::unexpected<Error> error(Controller& controller, std::string what) {
+  return fail(controller.device().address().text + ": " + what);
+}
+
+// CSI stays 0, the NVM command set.
+Result<Status> ask(Controller& controller, Cns cns, std::uint32_t nsid, std::span<std::byte> into) {
+  Command command;
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::identify);
+  command.nsid = nsid;
+  command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(cns));
+  const auto result = controller.admin(command, into, DataDirection::from_controller);
+  if (!result) return std::unexpected(result.error());
+  return result->status;
+}
+
+}  // namespace
+
+Result<std::vector<std::uint32_t>> active_namespaces(Controller& controller) {
+  const std::uint32_t nn = controller.identity().nn;
+  std::vector<std::uint32_t> list(kNsListEntries);
+  std::vector<std::uint32_t> active;
+  std::uint32_t after = 0;
+  for (;;) {
+    const auto status = ask(controller, Cns::active_ns_list, after, std::as_writable_bytes(std::span(list)));
+    if (!status) return std::unexpected(status.error());
+    if (after == 0 && status->code() == StatusCode::invalid_field) break;
+    if (!status->ok()) return error(controller, "the list of active namespaces cannot be read: " + status->text());
+    for (const std::uint32_t nsid : list) {
+      if (nsid == 0) return active;
+      if (nsid <= after || nsid > nn)
+        return error(controller, fmt::format("the active list has namespace {} after {}, of {}", nsid, after, nn));
+      active.push_back(after = nsid);
+    }
+  }
+  constexpr std::uint32_t kMaxNamespacesTried = 1024;
+  for (std::uint32_t nsid = 1; nsid <= std::min(nn, kMaxNamespacesTried); ++nsid) {
+    const auto ns = identify_namespace(controller, nsid);
+    if (!ns) return std::unexpected(ns.error());
+    if (ns->nsze != 0) active.push_back(nsid);
+  }
+  return active;
+}
+
+Result<IdentifyNamespace> identify_namespace(Controller& controller, std::uint32_t nsid) {
+  IdentifyNamespace ns{};
+  const auto status = ask(controller, Cns::ns, nsid, std::as_writable_bytes(std::span(&ns, 1)));
+  if (!status) return std::unexpected(status.error());
+  if (!status->ok()) return error(controller, fmt::format("Identify Namespace {} failed: {}", nsid, status->text()));
+  return ns;
+}
+
+Result<IdentifyControllerNvm> identify_nvm(Controller& controller) {
+  constexpr std::uint32_t kVersion2 = 0x0002'0000;
+  IdentifyControllerNvm limits{};
+  if (controller.version() < kVersion2) return limits;
+  const auto status = ask(controller, Cns::command_set_controller, 0, std::as_writable_bytes(std::span(&limits, 1)));
+  if (!status) return std::unexpected(status.error());
+  if (!status->ok()) return IdentifyControllerNvm{};
+  return limits;
+}
+
+Result<std::vector<NsId>> namespace_descriptors(Controller& controller, std::uint32_t nsid) {
+  std::vector<std::uint8_t> page(kIdentifyBytes);
+  const auto status = ask(controller, Cns::ns_descriptors, nsid, std::as_writable_bytes(std::span(page)));
+  if (!status) return std::unexpected(status.error());
+  std::vector<NsId> ids;
+  if (!status->ok()) return ids;
+  std::size_t at = 0;
+  while (at + sizeof(NsDescriptor) <= page.size()) {
+    NsDescriptor descriptor;
+    std::memcpy(&descriptor, &page[at], sizeof descriptor);
+    at += sizeof descriptor;
+    if (descriptor.nidl == 0 || descriptor.nidl > page.size() - at) break;
+    const auto value = page.begin() + static_cast<std::ptrdiff_t>(at);
+    ids.push_back({static_cast<NsIdType>(descriptor.nidt), {value, value + descriptor.nidl}});
+    at += descriptor.nidl;
+  }
+  return ids;
+}
+
+Result<SmartLog> smart_log(Controller& controller) {
+  SmartLog log{};
+  Command command;
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::get_log_page);
+  command.nsid = kNsidAll;
+  command.cdw10 = get_log::kLid.put(0u, static_cast<std::uint64_t>(LogId::smart));
+  command.cdw10 = get_log::kNumdl.put(command.cdw10, sizeof log / 4 - 1);
+  const auto result =
+      controller.admin(command, std::as_writable_bytes(std::span(&log, 1)), DataDirection::from_controller);
+  if (!result) return std::unexpected(result.error());
+  if (!result->status.ok()) return error(controller, "the SMART log cannot be read: " + result->status.text());
+  return log;
+}
+
+}  // namespace pollux::nvme

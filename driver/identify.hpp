@@ -1,0 +1,33 @@
+// What a controller tells about itself and its namespaces: Identify and Get Log Page, as admin commands that wait. From
+// any thread. Errors: the controller refuses the command, or does not answer.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "pollux/driver/controller.hpp"
+#include "pollux/driver/spec/identify.hpp"
+#include "pollux/driver/spec/log.hpp"
+
+namespace pollux::nvme {
+
+// Active namespaces, ascending. Where the controller does not know that list (before NVMe 1.1): those of 1..NN that
+// have a size.
+Result<std::vector<std::uint32_t>> active_namespaces(Controller& controller);
+
+// All zeros for a namespace that is not active.
+Result<IdentifyNamespace> identify_namespace(Controller& controller, std::uint32_t nsid);
+
+// The limits of the NVM command set; all zeros, which is "none reported", before NVMe 2.0.
+Result<IdentifyControllerNvm> identify_nvm(Controller& controller);
+
+// Namespace identification descriptors; empty where the controller has none.
+struct NsId {
+  NsIdType type;
+  std::vector<std::uint8_t> value;
+};
+Result<std::vector<NsId>> namespace_descriptors(Controller& controller, std::uint32_t nsid);
+
+Result<SmartLog> smart_log(Controller& controller);
+
+}  // namespace pollux::nvme
