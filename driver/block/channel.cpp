@@ -92,7 +92,7 @@ Submit Channel::flush(Callback done, void* context) noexcept {
 }
 
 Submit Channel::write_zeroes(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept {
-  if (!ns_.write_zeroes) return Submit::unsupported;
+  if (ns_.write_zeroes_blocks == 0) return Submit::unsupported;
   if (blocks == 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
   if (!live_) return Submit::stopped;
@@ -100,18 +100,22 @@ Submit Channel::write_zeroes(std::uint64_t lba, std::uint64_t blocks, Callback d
 }
 
 Submit Channel::deallocate(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept {
-  constexpr std::uint64_t kRangeBlocks = 0xffff'ffff;
-  if (!ns_.dataset_management) return Submit::unsupported;
-  if (blocks == 0 || blocks > kRangeBlocks * nvme::dsm::kMaxRanges) return Submit::bad_size;
+  if (ns_.deallocate_blocks == 0) return Submit::unsupported;
+  if (blocks == 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
   if (!live_) return Submit::stopped;
-  const bool taken = queue_.submit(done, context, now_ms_ + timeout_ms_, [&](nvme::Command& slot, std::uint16_t index) {
+  return split({this, done, context, lba, blocks, {}, IoOpcode::dataset_management, 0, 0, {}});
+}
+
+// One Dataset Management command, of at most ns_.deallocate_blocks.
+bool Channel::send_ranges(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept {
+  return queue_.submit(done, context, now_ms_ + timeout_ms_, [&](nvme::Command& slot, std::uint16_t index) {
     // The command's PRP list has a page that this command does not need as a list: it carries the ranges.
     const nvme::PrpList page = memory_.list(index);
     auto* const ranges = reinterpret_cast<nvme::DsmRange*>(page.entries);
     std::uint32_t count = 0;
     while (blocks != 0) {
-      const std::uint64_t part = std::min(blocks, kRangeBlocks);
+      const std::uint64_t part = std::min<std::uint64_t>(blocks, ns_.deallocate_range_blocks);
       ranges[count++] = {0, static_cast<std::uint32_t>(part), lba};
       lba += part;
       blocks -= part;
@@ -123,7 +127,6 @@ Submit Channel::deallocate(std::uint64_t lba, std::uint64_t blocks, Callback don
     slot.cdw10 = nvme::dsm::kNr.put(0u, count - 1);
     slot.cdw11 = nvme::dsm::kAd.put(0u, 1);
   });
-  return taken ? Submit::accepted : Submit::queue_full;
 }
 
 Submit Channel::split(const Split& request) noexcept {
@@ -137,16 +140,30 @@ Submit Channel::split(const Split& request) noexcept {
 }
 
 void Channel::send_pieces(Split& split) noexcept {
-  const std::uint64_t most = split.data.size_bytes != 0 ? max_blocks_ : nvme::rw::kMaxBlocks;
   while (split.blocks_left != 0) {
-    const auto blocks = static_cast<std::uint32_t>(std::min({split.blocks_left, most, to_boundary(split.lba)}));
-    const std::uint64_t bytes = split.data.size_bytes != 0 ? std::uint64_t{blocks} << block_shift_ : 0;
-    if (!send(split.opcode, split.flags, split.lba, blocks, split.data.part(0, bytes), on_piece, &split)) return;
+    const std::uint64_t blocks = std::min(split.blocks_left, largest_piece(split));
+    const std::uint64_t bytes = split.data.size_bytes != 0 ? blocks << block_shift_ : 0;
+    const bool sent = split.opcode == IoOpcode::dataset_management
+                          ? send_ranges(split.lba, blocks, on_piece, &split)
+                          : send(split.opcode, split.flags, split.lba, static_cast<std::uint32_t>(blocks),
+                                 split.data.part(0, bytes), on_piece, &split);
+    if (!sent) return;
     ++split.in_flight;
     split.lba += blocks;
     split.blocks_left -= blocks;
     // The last piece may leave an empty slice behind: blocks_left ends the loop before it is looked at.
     split.data = split.data.part(bytes, split.data.size_bytes - bytes);
+  }
+}
+
+std::uint64_t Channel::largest_piece(const Split& split) const noexcept {
+  switch (split.opcode) {
+    case IoOpcode::dataset_management:
+      return ns_.deallocate_blocks;
+    case IoOpcode::write_zeroes:
+      return ns_.write_zeroes_blocks;
+    default:
+      return std::min<std::uint64_t>(max_blocks_, to_boundary(split.lba));
   }
 }
 

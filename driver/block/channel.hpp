@@ -101,8 +101,10 @@ class Channel {
   // Blocks from `lba` to the next boundary that no command should cross.
   std::uint64_t to_boundary(std::uint64_t lba) const noexcept { return boundary_mask_ + 1 - (lba & boundary_mask_); }
 
+  bool send_ranges(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept;
   Submit split(const Split& request) noexcept;
   void send_pieces(Split& split) noexcept;
+  std::uint64_t largest_piece(const Split& split) const noexcept;  // blocks of the next command
   static void on_piece(void* context, nvme::Status status) noexcept;
 
   // Whether the queue pair that was made in `epoch_` is still there and may be rung.

@@ -30,6 +30,22 @@ Result<std::shared_ptr<dma::Space>> make_space(const vfio::Address& address, std
   return dma::Space::create(std::move(*io));
 }
 
+std::uint64_t write_zeroes_blocks(const nvme::IdentifyControllerNvm& limits, nvme::LbaFormat format) {
+  constexpr unsigned kPageShift = 12;      // of CAP.MPSMIN: larger ones are not driven
+  constexpr unsigned kMaxBytesShift = 32;  // 65536 blocks of 64 KiB
+  const unsigned bytes_shift = kPageShift + limits.wzsl;
+  if (limits.wzsl == 0 || bytes_shift >= kMaxBytesShift) return nvme::rw::kMaxBlocks;
+  const std::uint64_t blocks = (std::uint64_t{1} << bytes_shift) >> format.lbads;
+  return std::min<std::uint64_t>(blocks, nvme::rw::kMaxBlocks);  // 0: not even one block may be zeroed
+}
+
+void set_deallocate_limits(const nvme::IdentifyControllerNvm& limits, Namespace& ns) {
+  const std::uint64_t ranges = limits.dmrl != 0 ? limits.dmrl : nvme::dsm::kMaxRanges;
+  ns.deallocate_range_blocks = limits.dmrsl != 0 ? limits.dmrsl : 0xffff'ffff;
+  ns.deallocate_blocks = ranges * ns.deallocate_range_blocks;
+  if (limits.dmsl != 0) ns.deallocate_blocks = std::min(ns.deallocate_blocks, limits.dmsl);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Drive>> Drive::open(std::string_view text, const OpenOptions& options) {
@@ -61,6 +77,8 @@ Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
   const auto identified = nvme::identify_namespace(*controller_, nsid);
   if (!identified) return std::unexpected(identified.error());
   const nvme::IdentifyNamespace& id = *identified;
+  const auto limits = nvme::identify_nvm(*controller_);
+  if (!limits) return std::unexpected(limits.error());
 
   const auto index = nvme::flbas::kIndexHigh.of(id.flbas) << 4 | nvme::flbas::kIndexLow.of(id.flbas);
   const nvme::LbaFormat format = id.lbaf[index];  // 6 bits, and the table has 64
@@ -82,8 +100,8 @@ Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
   ns.block_count = id.nsze;
   ns.boundary_blocks = id.noiob;
   ns.volatile_write_cache = (controller_->identity().vwc & 1) != 0;
-  ns.write_zeroes = controller_->supports(nvme::oncs::kWriteZeroes);
-  ns.dataset_management = controller_->supports(nvme::oncs::kDatasetManagement);
+  if (controller_->supports(nvme::oncs::kWriteZeroes)) ns.write_zeroes_blocks = write_zeroes_blocks(*limits, format);
+  if (controller_->supports(nvme::oncs::kDatasetManagement)) set_deallocate_limits(*limits, ns);
   std::memcpy(ns.nguid, id.nguid, sizeof ns.nguid);
   std::memcpy(ns.eui64, id.eui64, sizeof ns.eui64);
   return ns;

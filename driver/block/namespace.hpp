@@ -12,8 +12,10 @@ struct Namespace {
   std::uint64_t block_count = 0;
   std::uint32_t boundary_blocks = 0;  // NOIOB: requests that cross a multiple are split there; 0: none
   bool volatile_write_cache = false;  // durable is what a flush or FUA covered
-  bool write_zeroes = false;          // the commands that the controller offers
-  bool dataset_management = false;
+  // What one command names at most; longer requests are split. 0: the controller does not offer the command.
+  std::uint64_t write_zeroes_blocks = 0;
+  std::uint64_t deallocate_blocks = 0;
+  std::uint32_t deallocate_range_blocks = 0;  // each range of that command
   unsigned char nguid[16] = {};
   unsigned char eui64[8] = {};
 

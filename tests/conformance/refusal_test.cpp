@@ -38,12 +38,12 @@ TEST_CASE_METHOD(Refusal, "an LBA whose end would overflow 64 bits is out of ran
   constexpr std::uint64_t kLast = std::numeric_limits<std::uint64_t>::max();
   CHECK(read(kLast, buffer.slice(0, block())) == Submit::out_of_range);
   CHECK(write(kLast, buffer.slice(0, 2 * block())) == Submit::out_of_range);
-  if (ns.write_zeroes) {
+  if (ns.write_zeroes_blocks != 0) {
     CHECK(channel->write_zeroes(kLast, 2, Request::done, &request) == Submit::out_of_range);
     CHECK(channel->write_zeroes(1, kLast, Request::done, &request) == Submit::out_of_range);
     CHECK(channel->write_zeroes(ns.block_count, 1, Request::done, &request) == Submit::out_of_range);
   }
-  if (ns.dataset_management) {
+  if (ns.deallocate_blocks != 0) {
     CHECK(channel->deallocate(kLast, 1, Request::done, &request) == Submit::out_of_range);
     CHECK(channel->deallocate(ns.block_count - 1, 2, Request::done, &request) == Submit::out_of_range);
   }
@@ -58,8 +58,8 @@ TEST_CASE_METHOD(Refusal, "no bytes, and bytes that are no whole blocks, are a b
     CHECK(read(0, buffer.slice(0, size)) == Submit::bad_size);
     CHECK(write(0, buffer.slice(0, size)) == Submit::bad_size);
   }
-  if (ns.write_zeroes) CHECK(channel->write_zeroes(0, 0, Request::done, &request) == Submit::bad_size);
-  if (ns.dataset_management) CHECK(channel->deallocate(0, 0, Request::done, &request) == Submit::bad_size);
+  if (ns.write_zeroes_blocks != 0) CHECK(channel->write_zeroes(0, 0, Request::done, &request) == Submit::bad_size);
+  if (ns.deallocate_blocks != 0) CHECK(channel->deallocate(0, 0, Request::done, &request) == Submit::bad_size);
   check_untouched();
 }
 
@@ -73,8 +73,8 @@ TEST_CASE_METHOD(Refusal, "memory that does not begin at a dword is misaligned")
 
 TEST_CASE_METHOD(Refusal, "commands that the controller does not offer are unsupported") {
   Namespace poorer = ns;
-  poorer.write_zeroes = false;
-  poorer.dataset_management = false;
+  poorer.write_zeroes_blocks = 0;
+  poorer.deallocate_blocks = 0;
   const auto other = open_channel(poorer, {.depth = 2});
   CHECK(other->write_zeroes(0, 1, Request::done, &request) == Submit::unsupported);
   CHECK(other->deallocate(0, 1, Request::done, &request) == Submit::unsupported);

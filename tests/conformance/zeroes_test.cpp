@@ -28,8 +28,8 @@ class Zeroes : public TestDevice {
 };
 
 TEST_CASE_METHOD(Zeroes, "the devices under test offer Write Zeroes and Dataset Management") {
-  CHECK(ns.write_zeroes);
-  CHECK(ns.dataset_management);
+  CHECK(ns.write_zeroes_blocks != 0);
+  CHECK(ns.deallocate_blocks != 0);
 }
 
 TEST_CASE_METHOD(Zeroes, "written zeroes read as zeroes, and the blocks beside them keep what they had") {
@@ -41,7 +41,7 @@ TEST_CASE_METHOD(Zeroes, "written zeroes read as zeroes, and the blocks beside t
 }
 
 TEST_CASE_METHOD(Zeroes, "zeroes over more blocks than one command names are written to the last one") {
-  // One command names 65536 blocks at most.
+  // One command names 65536 blocks at most, and here perhaps fewer: WZSL.
   const std::uint64_t count = std::min<std::uint64_t>(ns.block_count - kLba - 2, 65'536 + 3);
   const dma::Slice one = buffer.slice(0, block());
   const std::uint64_t looked_at[] = {0, count / 2, std::min<std::uint64_t>(count - 1, 65'535),
@@ -82,6 +82,33 @@ TEST_CASE_METHOD(Zeroes, "a deallocated block is empty or unchanged, and the blo
     CHECK((empty || !first_difference(one, 1, words(kLba + kInnerAt + index))));
   }
   check_neighbours();
+}
+
+TEST_CASE_METHOD(Zeroes, "deallocation of more than one command or range may name is split, and answered once") {
+  const auto split = [&](const Namespace& how, std::uint64_t blocks) {
+    const auto narrow = drive->open_channel(how, {.depth = 2});
+    REQUIRE(narrow);
+    write_pattern(**narrow, kLba + blocks, inner(), 6);
+    CHECK(deallocate(**narrow, kLba, blocks).ok());
+    CHECK(holds_pattern(**narrow, kLba + blocks, inner(), 6));
+  };
+  SECTION("the controller's own limits") { split(ns, std::min<std::uint64_t>(ns.block_count - 64, 70'000)); }
+  SECTION("narrower ones") {
+    Namespace narrow = ns;
+    narrow.deallocate_range_blocks = 2;
+    narrow.deallocate_blocks = 5;
+    split(narrow, 103);
+  }
+  SECTION("Write Zeroes a few blocks at a time") {
+    Namespace narrow = ns;
+    narrow.write_zeroes_blocks = 3;
+    const auto few = drive->open_channel(narrow, {.depth = 2});
+    REQUIRE(few);
+    REQUIRE(write_zeroes(**few, kLba + kInnerAt, kInner).ok());
+    REQUIRE(read(*channel, kLba + kInnerAt, inner()).ok());
+    CHECK(all_bytes(inner(), std::byte{0}));
+    check_neighbours();
+  }
 }
 
 TEST_CASE_METHOD(Zeroes, "a deallocated block can be written again") {

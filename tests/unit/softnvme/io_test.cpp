@@ -134,6 +134,30 @@ TEST_CASE("Dataset Management with a range outside deallocates nothing, and with
   CHECK(has_pattern(s.data(512), 1));
 }
 
+TEST_CASE("what exceeds the limits of Identify for the NVM command set is refused, and changes nothing") {
+  Setup s({.block_count = 32'768});
+  fill_pattern(s.data(512), 1);
+  REQUIRE(s.run(IoOpcode::write, 0, 1) == StatusCode::success);
+  const std::uint64_t page = s.host.pages(1);
+  REQUIRE(s.host.admin_status(admin_command(AdminOpcode::identify, 6, 0, page)) == StatusCode::success);
+  const auto& limits = s.host.as<nvme::IdentifyControllerNvm>(page);
+  REQUIRE((limits.wzsl == 10 && limits.dmrl == 16 && limits.dmrsl == 1024 && limits.dmsl == 12 * 1024));
+
+  CHECK(s.run(io_command(IoOpcode::write_zeroes, 0, 8193)) == StatusCode::invalid_field);  // 4 MiB and a block
+  const auto deallocate = [&](std::uint32_t ranges, std::uint32_t blocks) {
+    for (std::uint32_t i = 0; i < ranges; ++i) s.host.as<nvme::DsmRange>(page + 16 * i) = {0, blocks, 0};
+    return s.run(admin_command(static_cast<AdminOpcode>(IoOpcode::dataset_management), ranges - 1, 4, page, 1));
+  };
+  CHECK(deallocate(1, 1025) == StatusCode::command_size_limit_exceeded);
+  CHECK(deallocate(17, 1) == StatusCode::command_size_limit_exceeded);
+  CHECK(deallocate(13, 1024) == StatusCode::command_size_limit_exceeded);
+  REQUIRE(s.run(IoOpcode::read, 0, 1) == StatusCode::success);
+  CHECK(has_pattern(s.data(512), 1));
+  CHECK(deallocate(12, 1024) == StatusCode::success);
+  REQUIRE(s.run(IoOpcode::read, 0, 1) == StatusCode::success);
+  CHECK(all_zero(s.data(512)));
+}
+
 TEST_CASE("Compare tells equal from different") {
   Setup s;
   fill_pattern(s.data(kPage), 6);

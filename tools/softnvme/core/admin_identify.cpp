@@ -12,6 +12,7 @@ namespace {
 using nvme::Cns;
 using nvme::StatusCode;
 
+constexpr std::uint8_t kNvmCommandSet = 0;  // CSI
 constexpr Field kCdw10Reserved{8, 8};
 constexpr Field kCdw11Reserved{16, 8};
 constexpr std::uint32_t kCdw14Reserved = ~0x7fu;  // above the UUID index
@@ -48,10 +49,9 @@ Page descriptors(const Config& config, std::uint32_t nsid) {
     std::memcpy(page.data() + offset + sizeof header, id.data(), id.size());
     offset += sizeof header + id.size();
   };
-  constexpr std::uint8_t kNvmCommandSet[1] = {0};
   add(nvme::NsIdType::eui64, eui64);
   add(nvme::NsIdType::nguid, nguid);
-  add(nvme::NsIdType::csi, kNvmCommandSet);
+  add(nvme::NsIdType::csi, std::span(&kNvmCommandSet, 1));
   return page;
 }
 
@@ -83,6 +83,10 @@ Reply AdminCommands::identify(const nvme::Command& command) {
     case Cns::ns_descriptors:
       if (state_.find_namespace(nsid) == nullptr) return refuse(StatusCode::invalid_namespace_or_format);
       return send(command, nvme::kIdentifyBytes, descriptors(state_.config, nsid));
+    case Cns::command_set_controller:
+      state_.expect_zero(nsid, "NSID of Identify Controller for a command set");
+      if (nvme::identify::kCsi.of(command.cdw11) != kNvmCommandSet) return refuse(StatusCode::invalid_field);
+      return send(command, nvme::kIdentifyBytes, page_of(identify_nvm()));
     default:
       return refuse(StatusCode::invalid_field);
   }

@@ -70,6 +70,15 @@ nvme::IdentifyController identify_controller(const Config& config) {
   return id;
 }
 
+nvme::IdentifyControllerNvm identify_nvm() {
+  nvme::IdentifyControllerNvm id{};
+  id.wzsl = kWzsl;
+  id.dmrl = kDmrl;
+  id.dmrsl = kDmrsl;
+  id.dmsl = kDmsl;
+  return id;
+}
+
 nvme::IdentifyNamespace identify_namespace(const NamespaceConfig& ns) {
   nvme::IdentifyNamespace id{};
   id.nsze = id.ncap = id.nuse = ns.block_count;

@@ -21,7 +21,14 @@ inline constexpr std::uint32_t kHmbMinimumUnits = 256;     // HMMIN: 1 MiB
 inline constexpr std::uint16_t kHmbMaxDescriptors = 1024;  // HMMAXD
 inline constexpr std::uint8_t kAbortLimit = 3;             // ACL, 0's based
 
+// The limits of the NVM command set, small enough for a test to meet them.
+inline constexpr std::uint8_t kWzsl = 10;            // Write Zeroes: 2^n units of 4 KiB, 4 MiB
+inline constexpr std::uint8_t kDmrl = 16;            // Dataset Management: ranges of a command,
+inline constexpr std::uint32_t kDmrsl = 1024;        // blocks of a range
+inline constexpr std::uint64_t kDmsl = 12 * kDmrsl;  // and blocks of a command
+
 nvme::IdentifyController identify_controller(const Config& config);
+nvme::IdentifyControllerNvm identify_nvm();
 nvme::IdentifyNamespace identify_namespace(const NamespaceConfig& ns);
 
 // The NGUID and EUI-64 of a namespace of this controller.

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "pollux/tools/softnvme/core/identity.hpp"
+
 namespace pollux::softnvme {
 namespace {
 
@@ -167,6 +169,7 @@ Reply IoCommands::write_zeroes(const nvme::Command& command) {
                      "PRPs, CDW12 or CDW13 of Write Zeroes");
   Extent extent;
   if (const StatusCode code = check(command, false, extent); code != StatusCode::success) return refuse(code);
+  if (extent.size_bytes() > std::uint64_t{4096} << kWzsl) return refuse(StatusCode::invalid_field);
   if (extent.ns->store == nullptr) return success();
   // With DEAC or without: a deallocated block reads as zeros (DLFEAT).
   if (!extent.ns->store->zero(extent.offset(), extent.size_bytes())) return media_error(StatusCode::write_fault);
@@ -184,11 +187,15 @@ Reply IoCommands::dataset_management(const nvme::Command& command) {
   const StatusCode code =
       from_host(state_.walk(command, named.size_bytes(), Access::read), std::as_writable_bytes(named));
   if (code != StatusCode::success) return refuse(code);
+  std::uint64_t blocks = 0;
   for (const nvme::DsmRange& range : named) {
+    blocks += range.blocks;
+    if (range.blocks > kDmrsl) return refuse(StatusCode::command_size_limit_exceeded);
     if (range.slba > ns->block_count || range.blocks > ns->block_count - range.slba) {
       return refuse(StatusCode::lba_out_of_range);
     }
   }
+  if (named.size() > kDmrl || blocks > kDmsl) return refuse(StatusCode::command_size_limit_exceeded);
   if (nvme::dsm::kAd.of(command.cdw11) == 0 || ns->store == nullptr) return success();
   for (const nvme::DsmRange& range : named) {
     if (range.blocks == 0) continue;
