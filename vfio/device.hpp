@@ -120,6 +120,21 @@ class Device {
 
   virtual Result<InterruptInfo> interrupt_info(InterruptIndex index) = 0;
 
+  // Has the device add 1 to eventfds[v] with each interrupt of vector v, from vector 0 on and at most
+  // InterruptInfo::count of them; −1 leaves a vector out: what comes for it stays pending until it has an eventfd. The
+  // whole set is given at once, takes the place of the one before, and an empty one turns the interrupts off. The
+  // device keeps references of its own: the caller may close an eventfd at any time. Destroying the device turns them
+  // off.
+  //
+  // When: before the queues that use the vectors are created (vector 0: before the controller is enabled), since a
+  // controller may refuse a vector while they are off, and drop what it posts. A set of another size turns them off for
+  // a moment, one of the same size does not. They survive a reset of the controller, and reset() too.
+  //
+  // Errors: no such interrupts, more eventfds than vectors, a descriptor that is no eventfd, interrupts of another kind
+  // installed, too few vectors in this machine. After an error the set before may be gone. Source: linux/vfio.h,
+  // VFIO_DEVICE_SET_IRQS; the kernel's vfio_pci_set_msi_trigger(), and pci_restore_msi_state() after a reset.
+  virtual Result<void> set_interrupts(InterruptIndex index, std::span<const int> eventfds) = 0;
+
   // Function level reset (VFIO_DEVICE_RESET). Bounded. Error where the device has none.
   virtual Result<void> reset() = 0;
 };

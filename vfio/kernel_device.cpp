@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "pollux/vfio/clock.hpp"
+#include "pollux/vfio/interrupt_set.hpp"
 
 namespace pollux::vfio {
 namespace {
@@ -144,6 +145,32 @@ Result<InterruptInfo> KernelDevice::interrupt_info(InterruptIndex index) {
   found.automasked = (info.flags & VFIO_IRQ_INFO_AUTOMASKED) != 0;
   found.noresize = (info.flags & VFIO_IRQ_INFO_NORESIZE) != 0;
   return found;
+}
+
+Result<void> KernelDevice::install(InterruptIndex index, std::span<const int> eventfds) {
+  std::vector<std::byte> set = pack_interrupt_set(index, eventfds);
+  const int returned = ioctl(file_.get(), VFIO_DEVICE_SET_IRQS, set.data());
+  return interrupt_set_result(address_.target, index, eventfds.size(), returned, errno);
+}
+
+Result<void> KernelDevice::set_interrupts(InterruptIndex index, std::span<const int> eventfds) {
+  const auto number = static_cast<std::size_t>(index);
+  if (number >= kInterruptKinds) return fail(fmt::format("{} has no interrupts {}", address_.target, number));
+  const auto info = interrupt_info(index);
+  if (!info) return std::unexpected(info.error());
+  if (const auto fits = check_eventfds(address_.target, index, *info, eventfds); !fits) return fits;
+  // What is on goes off first unless the new set takes its place vector by vector: the kernel refuses to let a set grow
+  // (NORESIZE), and leaves the last vectors on when it shrinks. Turning off what is not on it calls invalid.
+  std::size_t& installed = installed_[number];
+  if (installed != 0 && installed != eventfds.size()) {
+    if (const auto off = install(index, {}); !off) return off;
+    installed = 0;
+  }
+  if (eventfds.empty()) return {};
+  const auto done = install(index, eventfds);
+  if (!done && installed != 0) (void)install(index, {});  // the kernel has taken off some of them, or all
+  installed = done ? eventfds.size() : 0;
+  return done;
 }
 
 bool KernelDevice::can_reset() const { return (flags_ & VFIO_DEVICE_FLAGS_RESET) != 0; }

@@ -1,6 +1,6 @@
 // A PCI function behind the kernel's vfio-pci: regions, interrupts and reset through its device file.
 // Made by Container::attach(). One thread at a time. Closing it resets the function, as opening it did.
-// Source: linux/vfio.h, VFIO_DEVICE_GET_INFO, _GET_REGION_INFO, _GET_IRQ_INFO, _RESET.
+// Source: linux/vfio.h, VFIO_DEVICE_GET_INFO, _GET_REGION_INFO, _GET_IRQ_INFO, _SET_IRQS, _RESET.
 #pragma once
 
 #include <array>
@@ -24,6 +24,7 @@ class KernelDevice final : public Device {
   Result<void> write(RegionIndex index, std::uint64_t offset, std::span<const std::byte> from) override;
   Result<MappedArea> map(RegionIndex index, RegionArea area) override;
   Result<InterruptInfo> interrupt_info(InterruptIndex index) override;
+  Result<void> set_interrupts(InterruptIndex index, std::span<const int> eventfds) override;
   Result<void> reset() override;
 
   unsigned group() const { return group_; }
@@ -34,12 +35,14 @@ class KernelDevice final : public Device {
 
  private:
   static constexpr std::size_t kRegions = static_cast<std::size_t>(RegionIndex::config) + 1;
+  static constexpr std::size_t kInterruptKinds = static_cast<std::size_t>(InterruptIndex::request) + 1;
 
   KernelDevice(FileDescriptor file, Address address, unsigned group)
       : file_(std::move(file)), address_(std::move(address)), group_(group) {}
   Result<const KernelRegion*> region(RegionIndex index);
   Result<const KernelRegion*> checked(RegionIndex index, std::uint64_t offset, std::uint64_t size_bytes,
                                       const char* verb);
+  Result<void> install(InterruptIndex index, std::span<const int> eventfds);
 
   FileDescriptor file_;
   Address address_;
@@ -49,6 +52,7 @@ class KernelDevice final : public Device {
   std::uint32_t interrupt_count_ = 0;
   std::array<std::optional<KernelRegion>, kRegions>
       regions_;  // asked for once each: they do not change while the device is open
+  std::array<std::size_t, kInterruptKinds> installed_{};  // vectors; 0: the kind is off
 };
 
 }  // namespace pollux::vfio

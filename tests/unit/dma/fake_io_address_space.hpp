@@ -31,6 +31,7 @@ class FakeDevice : public vfio::Device {
   }
   Result<vfio::MappedArea> map(vfio::RegionIndex, vfio::RegionArea) override { return fail("no regions"); }
   Result<vfio::InterruptInfo> interrupt_info(vfio::InterruptIndex) override { return fail("no interrupts"); }
+  Result<void> set_interrupts(vfio::InterruptIndex, std::span<const int>) override { return fail("no interrupts"); }
   Result<void> reset() override { return fail("no reset"); }
 
  private:

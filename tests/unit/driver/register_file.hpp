@@ -43,6 +43,7 @@ class RegisterFile final : public vfio::Device {
     return vfio::MappedArea(reinterpret_cast<std::byte*>(words_.data()) + area.offset, area, nullptr);
   }
   Result<vfio::InterruptInfo> interrupt_info(vfio::InterruptIndex) override { return vfio::InterruptInfo{}; }
+  Result<void> set_interrupts(vfio::InterruptIndex, std::span<const int>) override { return fail("no interrupts"); }
   Result<void> reset() override {
     ++resets;
     if (!can_reset) return fail("no function reset");

@@ -46,6 +46,7 @@ class FakeDevice final : public Device {
   }
   Result<MappedArea> map(RegionIndex, RegionArea) override { return fail("no BAR"); }
   Result<InterruptInfo> interrupt_info(InterruptIndex) override { return InterruptInfo{}; }
+  Result<void> set_interrupts(InterruptIndex, std::span<const int>) override { return fail("no interrupts"); }
   Result<void> reset() override { return fail("no reset"); }
 
  private:

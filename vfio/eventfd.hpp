@@ -1,0 +1,33 @@
+// An eventfd, closed by scope: what set_interrupts() is given, and what a thread sleeps on. Each interrupt adds 1 to
+// its count. No wakeup is lost by whoever goes round in this order: drain(), look for what there is to do, and wait()
+// only if there was nothing. An interrupt that comes after the look is then still in the count. Any thread. Source:
+// eventfd(2).
+#pragma once
+
+#include <cstdint>
+
+#include "pollux/vfio/error.hpp"
+#include "pollux/vfio/file_descriptor.hpp"
+
+namespace pollux::vfio {
+
+class Eventfd {
+ public:
+  // Its count is 0, it does not block and is not inherited. Error: no descriptor left.
+  static Result<Eventfd> create();
+
+  int fd() const { return file_.get(); }
+
+  // Sleeps until the count is not 0, at most `timeout_ns`; 0 only looks. True: it is not 0, and stays so until drain().
+  bool wait(std::uint64_t timeout_ns) const;
+
+  // Takes the count back to 0 and returns what it was: how many interrupts came since the last time.
+  std::uint64_t drain() const;
+
+ private:
+  explicit Eventfd(FileDescriptor file) : file_(std::move(file)) {}
+
+  FileDescriptor file_;
+};
+
+}  // namespace pollux::vfio
