@@ -1,15 +1,19 @@
 #include "pollux/tools/softnvme/device.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sched.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <mutex>
 
 #include "pollux/tools/softnvme/space.hpp"
 #include "pollux/tools/softnvme/store/memory_store.hpp"
+#include "pollux/vfio/interrupt_set.hpp"
 
 namespace pollux::softnvme {
 namespace {
@@ -66,6 +70,7 @@ SoftDeviceThread::SoftDeviceThread(SoftSpace& space, vfio::Address address, cons
     : space_(space),
       address_(std::move(address)),
       vectors_(options.queues + 1),
+      trap_(options.trap),
       store_(std::move(store)),
       file_(file),
       doorbells_(std::make_shared<DoorbellPage>()),
@@ -76,6 +81,7 @@ Config SoftDeviceThread::controller_config(const Options& options, std::uint64_t
   Config config;
   config.io_queues = options.queues;
   config.mdts = options.mdts;
+  config.shadow_doorbells = options.shadow;
   config.interrupt_vectors = vectors_;
   config.serial = serial_of(options);
   config.namespaces = {{1, options.block_size_bytes, size_bytes / options.block_size_bytes, store}};
@@ -126,7 +132,7 @@ Result<vfio::RegionInfo> SoftDeviceThread::region_info(RegionIndex index) {
   vfio::RegionInfo info;
   info.size_bytes = region_size(index);
   info.readable = info.writable = info.size_bytes != 0;
-  if (index == RegionIndex::bar0) info.mappable = {kDoorbellArea};
+  if (index == RegionIndex::bar0 && !trap_) info.mappable = {kDoorbellArea};
   return info;
 }
 
@@ -188,6 +194,7 @@ void SoftDeviceThread::write_bar0(std::uint32_t offset, std::span<const std::byt
     const std::size_t bytes = std::min<std::size_t>(from.size(), sizeof(std::uint64_t));
     std::uint64_t value = 0;
     std::memcpy(&value, from.data(), bytes);
+    if (offset >= nvme::reg::kDoorbells) ++doorbell_writes_;
     controller_.write(offset, static_cast<unsigned>(bytes), value);
     from = from.subspan(bytes);
     offset += static_cast<std::uint32_t>(bytes);
@@ -195,20 +202,51 @@ void SoftDeviceThread::write_bar0(std::uint32_t offset, std::span<const std::byt
 }
 
 Result<vfio::MappedArea> SoftDeviceThread::map(RegionIndex index, vfio::RegionArea area) {
-  if (index != RegionIndex::bar0 || area != kDoorbellArea) {
+  if (index != RegionIndex::bar0 || area != kDoorbellArea || trap_) {
     return fail(fmt::format("{}: {} bytes at offset {:#x} of region {} cannot be mapped", address_.text,
                             area.size_bytes, area.offset, static_cast<unsigned>(index)),
-                fmt::format("{} bytes at {:#x} of BAR0 can", kDoorbellArea.size_bytes, kDoorbellArea.offset));
+                trap_ ? "with trap=1 nothing can"
+                      : fmt::format("{} bytes at {:#x} of BAR0 can", kDoorbellArea.size_bytes, kDoorbellArea.offset));
   }
   auto* const words = reinterpret_cast<volatile std::byte*>(doorbells_->words);
   return vfio::MappedArea(words, area, [page = doorbells_] { static_cast<void>(page); });
 }
 
-// Vectors are there to be counted; nothing delivers an interrupt yet, hence no eventfd.
 Result<vfio::InterruptInfo> SoftDeviceThread::interrupt_info(InterruptIndex index) {
   vfio::InterruptInfo info;
-  if (index == InterruptIndex::msix) info.count = vectors_;
+  if (index == InterruptIndex::msix) info = {.count = vectors_, .eventfd = true, .noresize = true};
   return info;
+}
+
+Result<void> SoftDeviceThread::set_interrupts(InterruptIndex index, std::span<const int> eventfds) {
+  if (index > InterruptIndex::request) return no_such("interrupts", static_cast<unsigned>(index));
+  const auto info = interrupt_info(index);
+  if (const auto fits = vfio::check_eventfds(address_.text, index, *info, eventfds); !fits) return fits;
+  if (index != InterruptIndex::msix) return {};
+  std::vector<Vector> next(eventfds.size());
+  for (std::size_t v = 0; v < next.size(); ++v) {
+    if (eventfds[v] < 0) continue;
+    // A descriptor of our own, as the kernel takes a reference: the host may close his.
+    next[v].eventfd = vfio::FileDescriptor(fcntl(eventfds[v], F_DUPFD_CLOEXEC, 0));
+    if (!next[v].eventfd) {
+      return fail_errno(errno, fmt::format("{}: cannot keep the eventfd of vector {}", address_.text, v));
+    }
+  }
+  const std::lock_guard lock(gate_);
+  installed_.swap(next);
+  const std::vector<Vector>& before = next;
+  for (std::size_t v = 0; v < std::min(before.size(), installed_.size()); ++v) {
+    if (before[v].pending) signal(static_cast<std::uint16_t>(v));
+  }
+  controller_.set_interrupts(installed_.empty() ? nullptr : this);
+  return {};
+}
+
+void SoftDeviceThread::signal(std::uint16_t vector) {
+  if (vector >= installed_.size()) return;
+  Vector& target = installed_[vector];
+  constexpr std::uint64_t kOne = 1;
+  target.pending = !target.eventfd || ::write(target.eventfd.get(), &kOne, sizeof kOne) != sizeof kOne;
 }
 
 // The kernel saves configuration space before a reset and restores it afterwards, bus master included
@@ -232,6 +270,11 @@ std::uint64_t SoftDeviceThread::violation_count() const {
 void SoftDeviceThread::clear_violations() {
   const std::lock_guard lock(gate_);
   controller_.violations().clear();
+}
+
+std::uint64_t SoftDeviceThread::doorbell_writes() const {
+  const std::lock_guard lock(gate_);
+  return doorbell_writes_;
 }
 
 void SoftDeviceThread::set_fault_hook(FaultHook* hook) {

@@ -14,12 +14,13 @@
 #include "pollux/tools/softnvme/softnvme.hpp"
 #include "pollux/tools/softnvme/store/file_store.hpp"
 #include "pollux/vfio/clock.hpp"
+#include "pollux/vfio/file_descriptor.hpp"
 
 namespace pollux::softnvme {
 
 class SoftSpace;
 
-class SoftDeviceThread final : public SoftDevice {
+class SoftDeviceThread final : public SoftDevice, private Interrupts {
  public:
   static constexpr std::uint64_t kMinNapNs = 20'000;
   static constexpr std::uint64_t kMaxNapNs = 1'000'000;
@@ -38,11 +39,13 @@ class SoftDeviceThread final : public SoftDevice {
   Result<void> write(vfio::RegionIndex index, std::uint64_t offset, std::span<const std::byte> from) override;
   Result<vfio::MappedArea> map(vfio::RegionIndex index, vfio::RegionArea area) override;
   Result<vfio::InterruptInfo> interrupt_info(vfio::InterruptIndex index) override;
+  Result<void> set_interrupts(vfio::InterruptIndex index, std::span<const int> eventfds) override;
   Result<void> reset() override;
 
   std::vector<Violation> violations() const override;
   std::uint64_t violation_count() const override;
   void clear_violations() override;
+  std::uint64_t doorbell_writes() const override;
   void set_fault_hook(FaultHook* hook) override;
   std::string store_error() const override;
 
@@ -50,6 +53,12 @@ class SoftDeviceThread final : public SoftDevice {
   // The page that BAR0 shows from 1000h on. Shared with what the host has mapped of it.
   struct alignas(4096) DoorbellPage {
     std::uint32_t words[kDoorbellWords] = {};
+  };
+
+  // An MSI-X vector. Without an eventfd it is masked: what comes for it stays pending.
+  struct Vector {
+    vfio::FileDescriptor eventfd;
+    bool pending = false;
   };
 
   SoftDeviceThread(SoftSpace& space, vfio::Address address, const Options& options, std::uint64_t size_bytes,
@@ -60,17 +69,21 @@ class SoftDeviceThread final : public SoftDevice {
   std::uint64_t region_size(vfio::RegionIndex index) const;
   void read_bar0(std::uint32_t offset, std::span<std::byte> into);
   void write_bar0(std::uint32_t offset, std::span<const std::byte> from);
+  void signal(std::uint16_t vector) override;
   void run();
 
   SoftSpace& space_;
   vfio::Address address_;
   std::uint32_t vectors_;
+  const bool trap_;
   std::unique_ptr<Store> store_;
   FileStore* file_;  // store_, where that is a file
   std::shared_ptr<DoorbellPage> doorbells_;
   mutable Gate gate_;  // guards what follows, and keeps the space's table still
   ConfigSpace config_space_;
   Controller controller_;
+  std::vector<Vector> installed_;  // empty: MSI-X is off
+  std::uint64_t doorbell_writes_ = 0;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
 };

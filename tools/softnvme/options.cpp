@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kUnits = "kmgt";
 constexpr std::string_view kValid =
-    "size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, null=0|1, mdts=N, queues=N";
+    "size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, null=0|1, mdts=N, queues=N, shadow=0|1, trap=0|1";
 
 std::unexpected<Error> bad_value(std::string_view option, std::string_view value, std::string_view valid) {
   return fail(fmt::format("soft: option {}={} is not valid", option, value), fmt::format("{} takes {}", option, valid));
@@ -44,9 +44,9 @@ Result<void> set(Options& options, std::string_view option, std::string_view val
   } else if (option == "file") {
     if (value.empty()) return bad_value(option, value, "the path of a file");
     options.file = value;
-  } else if (option == "null") {
+  } else if (option == "null" || option == "shadow" || option == "trap") {
     if (value != "0" && value != "1") return bad_value(option, value, "0 or 1");
-    options.null = value == "1";
+    (option == "null" ? options.null : option == "shadow" ? options.shadow : options.trap) = value == "1";
   } else if (option == "mdts") {
     const Result<std::uint64_t> mdts = parse_between(option, value, 0, Options::kMaxMdts);
     if (!mdts) return std::unexpected(mdts.error());

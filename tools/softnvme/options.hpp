@@ -21,6 +21,8 @@ struct Options {
   bool null = false;
   std::uint8_t mdts = 6;
   std::uint32_t queues = 16;
+  bool shadow = false;  // shadow doorbells are offered
+  bool trap = false;    // BAR0 cannot be mapped: doorbells are written by call
 
   // Reads the part behind "soft:", `,ns=N` taken off. Errors: one line that names the option, its value and the valid
   // ones.

@@ -5,7 +5,8 @@
 //   soft:size=1TiB,null=1                   moves no data, and does all the rest
 //
 // size=N[k|M|G|T|KiB|MiB|GiB|TiB] (powers of 1024), block=512|4096, file=PATH (without a comma), null=0|1, mdts=N (2^N
-// pages of 4 KiB, 0: no limit), queues=N (I/O queue pairs).
+// pages of 4 KiB, 0: no limit), queues=N (I/O queue pairs), shadow=0|1 (offers shadow doorbells), trap=0|1 (BAR0 cannot
+// be mapped: each doorbell is a call on the device, and counted).
 #pragma once
 
 #include <cstdint>
@@ -31,6 +32,9 @@ class SoftDevice : public vfio::Device {
   virtual std::vector<Violation> violations() const = 0;
   virtual std::uint64_t violation_count() const = 0;
   virtual void clear_violations() = 0;
+
+  // Doorbells that were written by call since the device was attached: all of them with trap=1.
+  virtual std::uint64_t doorbell_writes() const = 0;
 
   // nullptr: none. The hook outlives its use; when this returns the one before is no longer called.
   virtual void set_fault_hook(FaultHook* hook) = 0;

@@ -16,6 +16,7 @@
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/softnvme.hpp"
 #include "pollux/vfio/clock.hpp"
+#include "pollux/vfio/eventfd.hpp"
 
 namespace pollux::softnvme {
 namespace {
@@ -256,8 +257,91 @@ TEST_CASE("the space has the ranges, page sizes and limits of an IOMMU, once a d
 TEST_CASE("MSI-X has a vector a queue and one for the admin queue; the other kinds are not there") {
   Host host("size=1MiB,queues=3");
   CHECK(host.device->interrupt_info(vfio::InterruptIndex::msix)->count == 4);
+  CHECK(host.device->interrupt_info(vfio::InterruptIndex::msix)->eventfd);
   CHECK(host.device->interrupt_info(vfio::InterruptIndex::intx)->count == 0);
   CHECK(host.device->interrupt_info(vfio::InterruptIndex::msi)->count == 0);
+}
+
+TEST_CASE("an eventfd of vector 0 is signalled by the admin queue until it is taken off, and over a reset") {
+  Host host;
+  host.set_bus_master(true);
+  auto eventfd = *vfio::Eventfd::create();
+  const int fds[] = {eventfd.fd(), -1};
+  REQUIRE(host.device->set_interrupts(vfio::InterruptIndex::msix, fds));
+  host.enable();
+  CHECK(eventfd.drain() == 0);
+  host.submit(Host::identify());
+  REQUIRE(eventfd.wait(kWaitNs));
+  CHECK(host.answered());
+  CHECK(eventfd.drain() == 1);
+
+  REQUIRE(host.device->reset());
+  host.sq_tail = host.cq_head = 0;
+  std::memset(host.memory, 0, 2 * kPage);
+  host.enable();
+  host.submit(Host::identify());
+  REQUIRE(eventfd.wait(kWaitNs));
+  CHECK(eventfd.drain() == 1);
+
+  host.cq_head = 1;
+  REQUIRE(host.device->set_interrupts(vfio::InterruptIndex::msix, {}));
+  host.submit(Host::identify());
+  REQUIRE(host.wait([&] { return host.answered(); }));
+  CHECK(host.get(reg::kCsts) == 1);  // the thread has ended its step
+  CHECK(eventfd.drain() == 0);
+}
+
+TEST_CASE("an interrupt of a vector without an eventfd is pending, and comes when it has one") {
+  Host host;
+  host.set_bus_master(true);
+  int fds[] = {-1};
+  REQUIRE(host.device->set_interrupts(vfio::InterruptIndex::msix, fds));
+  host.enable();
+  host.submit(Host::identify());
+  REQUIRE(host.wait([&] { return host.answered(); }));
+  CHECK(host.get(reg::kCsts) == 1);  // the thread has ended its step
+  auto eventfd = *vfio::Eventfd::create();
+  fds[0] = eventfd.fd();
+  REQUIRE(host.device->set_interrupts(vfio::InterruptIndex::msix, fds));
+  CHECK(eventfd.drain() == 1);
+  REQUIRE(host.device->set_interrupts(vfio::InterruptIndex::msix, fds));
+  CHECK(eventfd.drain() == 0);
+}
+
+TEST_CASE("the device keeps an eventfd that its owner has closed, and touches no file that gets the number then") {
+  Host host;
+  host.set_bus_master(true);
+  auto eventfd = std::make_unique<vfio::Eventfd>(*vfio::Eventfd::create());
+  const int fds[] = {eventfd->fd()};
+  REQUIRE(host.device->set_interrupts(vfio::InterruptIndex::msix, fds));
+  host.enable();
+  eventfd.reset();
+  const auto other = *vfio::Eventfd::create();
+  REQUIRE(other.fd() == fds[0]);
+  host.submit(Host::identify());
+  REQUIRE(host.wait([&] { return host.answered(); }));
+  CHECK(host.get(reg::kCsts) == 1);  // the thread has ended its step
+  CHECK(other.drain() == 0);
+}
+
+TEST_CASE("eventfds that do not fit the device are refused, and the others stay") {
+  Host host("size=1MiB,queues=1");
+  host.set_bus_master(true);
+  const auto eventfd = *vfio::Eventfd::create();
+  const int fds[] = {eventfd.fd(), eventfd.fd(), eventfd.fd()};
+  REQUIRE(host.device->set_interrupts(vfio::InterruptIndex::msix, std::span(fds).first(2)));
+  const auto more = host.device->set_interrupts(vfio::InterruptIndex::msix, fds);
+  REQUIRE_FALSE(more);
+  CHECK(more.error().message() == "3 eventfds for the MSI-X interrupts of soft:size=1MiB,queues=1: it has 2 vectors");
+  CHECK_FALSE(host.device->set_interrupts(vfio::InterruptIndex::intx, std::span(fds).first(1)));
+  const int closed[] = {1'000'000};
+  const auto no_file = host.device->set_interrupts(vfio::InterruptIndex::msix, closed);
+  REQUIRE_FALSE(no_file);
+  CHECK(no_file.error().os_error == EBADF);
+  CHECK(host.device->set_interrupts(vfio::InterruptIndex::intx, {}));
+  host.enable();
+  host.submit(Host::identify());
+  CHECK(eventfd.wait(kWaitNs));
 }
 
 TEST_CASE("an address that cannot be served says why, and leaves no file behind") {

@@ -28,6 +28,8 @@ Reply AdminCommands::execute(const nvme::Command& command) {
       return abort(command);
     case AdminOpcode::async_event_request:
       return async_event_request(command);
+    case AdminOpcode::doorbell_buffer_config:
+      return doorbell_buffer_config(command);
     default:
       return refuse(StatusCode::invalid_opcode);
   }
@@ -66,6 +68,22 @@ Reply AdminCommands::async_event_request(const nvme::Command& command) {
       "NSID or CDW10 to CDW15 of Asynchronous Event Request");
   if (!state_.events.add_request(command)) return refuse(StatusCode::async_event_limit_exceeded);
   return held();
+}
+
+// 5.8.
+Reply AdminCommands::doorbell_buffer_config(const nvme::Command& command) {
+  if (!state_.config.shadow_doorbells) return refuse(StatusCode::invalid_opcode);
+  state_.expect_zero(
+      command.nsid | command.cdw10 | command.cdw11 | command.cdw12 | command.cdw13 | command.cdw14 | command.cdw15,
+      "NSID or CDW10 to CDW15 of Doorbell Buffer Config");
+  const std::uint64_t offset = (command.prp1 | command.prp2) & ((1u << state_.registers.page_shift()) - 1);
+  if (offset != 0) {
+    return violate(Rule::prp_offset, StatusCode::invalid_field, "a doorbell buffer that does not begin at a page");
+  }
+  if (!state_.queues.use_shadows(command.prp1, command.prp2)) {
+    return violate(Rule::dma_unmapped, StatusCode::data_transfer_error, "a doorbell buffer that is not mapped");
+  }
+  return success();
 }
 
 Reply AdminCommands::violate(Rule rule, StatusCode code, std::string_view what) {

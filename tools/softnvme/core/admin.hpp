@@ -28,6 +28,7 @@ class AdminCommands {
   Reply check_host_memory_buffer(const HmbAttributes& wanted);
   Reply abort(const nvme::Command& command);
   Reply async_event_request(const nvme::Command& command);
+  Reply doorbell_buffer_config(const nvme::Command& command);
 
   Reply check_new_queue(const nvme::Command& command, const char* kind, bool exists, std::uint32_t granted);
   Reply violate(Rule rule, nvme::StatusCode code, std::string_view what);

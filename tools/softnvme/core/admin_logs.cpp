@@ -21,7 +21,7 @@ Reply AdminCommands::get_log_page(const nvme::Command& command) {
   std::array<std::byte, kMaxLogBytes> page{};
   const Logs::Conditions now{state_.config.temperature_kelvin,
                              state_.features.critical_warning(state_.config.temperature_kelvin),
-                             state_.now_ns - state_.start_ns};
+                             state_.now_ns - state_.start_ns, state_.config.shadow_doorbells};
   const std::optional<std::size_t> size = state_.logs.fill(lid, now, page);
   if (!size) return refuse(StatusCode::invalid_log_page);
   // Every page here is the controller's, none a namespace's (LPA bit 0 is 0).

@@ -66,10 +66,10 @@ Reply AdminCommands::create_cq(const nvme::Command& command) {
   const bool exists = id <= kMaxIoQueues && state_.queues.cq(id).exists;
   if (const Reply bad = check_new_queue(command, "CQ", exists, state_.features.granted_cqs); bad.status != 0)
     return bad;
-  if (create::kIen.of(command.cdw11) != 0 && create::kIv.of(command.cdw11) >= state_.config.interrupt_vectors) {
-    return refuse(StatusCode::invalid_interrupt_vector);
-  }
-  if (!state_.queues.create_cq(id, command.prp1, entries_of(command))) {
+  std::optional<std::uint16_t> vector;
+  if (create::kIen.of(command.cdw11) != 0) vector = static_cast<std::uint16_t>(create::kIv.of(command.cdw11));
+  if (vector && *vector >= state_.config.interrupt_vectors) return refuse(StatusCode::invalid_interrupt_vector);
+  if (!state_.queues.create_cq(id, command.prp1, entries_of(command), vector)) {
     return violate(Rule::dma_unmapped, StatusCode::data_transfer_error,
                    fmt::format("CQ {} created with {} entries at IOVA {:#x}, which is not all mapped for writing", id,
                                entries_of(command), command.prp1));

@@ -25,7 +25,8 @@ struct NamespaceConfig {
 struct Config {
   std::uint32_t io_queues = 16;  // pairs, 1 to kMaxIoQueues
   std::uint32_t max_queue_entries = kMaxQueueEntries;
-  std::uint8_t mdts = 6;  // 2^n pages of 4 KiB; 0: no limit
+  std::uint8_t mdts = 6;          // 2^n pages of 4 KiB; 0: no limit
+  bool shadow_doorbells = false;  // Doorbell Buffer Config is offered
   std::uint32_t interrupt_vectors = 17;
   std::uint64_t ready_delay_ns = 0;  // between CC.EN = 1 and CSTS.RDY = 1
   std::uint16_t temperature_kelvin = 310;

@@ -51,7 +51,11 @@ unsigned Controller::step(std::uint64_t now_ns) {
     }
     for (SubmissionQueue* sq : queues) state_.queues.observe(*sq->cq);
   }
-  return done + report_events();
+  done += report_events();
+  // Once a step, behind everything that posts: a queue without an interrupt pays nothing for those that have one.
+  if (interrupts_ != nullptr) [[unlikely]]
+    state_.queues.signal(*interrupts_);
+  return done;
 }
 
 unsigned Controller::serve(SubmissionQueue& sq) {
@@ -177,6 +181,11 @@ unsigned Controller::report_events() {
     ++done;
   }
   return done;
+}
+
+void Controller::set_interrupts(Interrupts* interrupts) {
+  if (interrupts_ == nullptr) state_.queues.forget_unsignalled();
+  interrupts_ = interrupts;
 }
 
 void Controller::set_fault_hook(FaultHook* hook) {

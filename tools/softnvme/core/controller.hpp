@@ -9,6 +9,7 @@
 #include "pollux/tools/softnvme/core/config.hpp"
 #include "pollux/tools/softnvme/core/fault.hpp"
 #include "pollux/tools/softnvme/core/host_memory.hpp"
+#include "pollux/tools/softnvme/core/interrupts.hpp"
 #include "pollux/tools/softnvme/core/io.hpp"
 #include "pollux/tools/softnvme/core/state.hpp"
 
@@ -39,6 +40,10 @@ class Controller {
   // nullptr: none. The hook outlives its use here.
   void set_fault_hook(FaultHook* hook);
 
+  // Where interrupts go from now on; nullptr: nowhere, as with MSI-X off. What was posted before is not made up for. It
+  // outlives its use here.
+  void set_interrupts(Interrupts* interrupts);
+
   const ViolationLog& violations() const { return state_.violations; }
   ViolationLog& violations() { return state_.violations; }
 
@@ -60,6 +65,7 @@ class Controller {
   State state_;
   AdminCommands admin_;
   IoCommands io_;
+  Interrupts* interrupts_ = nullptr;
   bool bus_master_ = false;
   bool changing_ = false;  // advance() has something to finish
   bool breach_reported_ = false;

@@ -43,6 +43,7 @@ nvme::IdentifyController identify_controller(const Config& config) {
   id.ver = kVersion;
   id.rtd3r = id.rtd3e = 5 * kMicrosecondsPerSecond;
   id.cntrltype = 1;  // I/O controller
+  if (config.shadow_doorbells) id.oacs = nvme::oacs::kDoorbellBufferConfig;
   id.acl = kAbortLimit;
   id.aerl = static_cast<std::uint8_t>(Events::kMaxRequests - 1);
   id.frmw = kFrmwSlot1ReadOnly | kFrmwOneSlot;

@@ -53,7 +53,8 @@ void Controller::enable() {
   state_.queues.clear();
   state_.dma.refresh();
   if (!registers.can_enable()) return registers.set_fatal();
-  if (!state_.queues.create_cq(0, registers.acq(), registers.acq_entries())) {
+  // The admin queue's interrupt is always on, and is vector 0 (3.1.3.10).
+  if (!state_.queues.create_cq(0, registers.acq(), registers.acq_entries(), 0)) {
     state_.violations.add(Rule::dma_unmapped,
                           fmt::format("enabled with ACQ {:#x}, {} entries, not all mapped for writing", registers.acq(),
                                       registers.acq_entries()));
@@ -88,7 +89,7 @@ void Controller::function_reset() {
 
 void Controller::look_for_shutdown_breach() {
   for (const SubmissionQueue* sq : state_.queues.submission_queues()) {
-    const std::uint32_t tail = __atomic_load_n(sq->doorbell, __ATOMIC_ACQUIRE);
+    const std::uint32_t tail = __atomic_load_n(sq->told, __ATOMIC_ACQUIRE);
     if (tail == sq->tail || breach_reported_) continue;
     state_.violations.add(Rule::command_after_shutdown, fmt::format("tail {} rung for SQ {} with CSTS.SHST {}", tail,
                                                                     sq->id, state_.registers.shutdown_status()));

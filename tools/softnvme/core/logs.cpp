@@ -126,6 +126,9 @@ std::optional<std::size_t> Logs::fill(std::uint8_t lid, const Conditions& now,
     case static_cast<std::uint8_t>(LogId::commands_supported):
       for (const AdminOpcode opcode : kAdminCommands)
         put_dword(page, static_cast<std::size_t>(opcode), kCommandSupported);
+      if (now.shadow_doorbells) {
+        put_dword(page, static_cast<std::size_t>(AdminOpcode::doorbell_buffer_config), kCommandSupported);
+      }
       for (const IoEffect& io : kIoCommands) {
         put_dword(page, 256 + static_cast<std::size_t>(io.opcode),
                   kCommandSupported | (io.changes_content ? kContentChange : 0));

@@ -33,11 +33,12 @@ class Logs {
   // Remembers a command that failed. `status` is without the phase tag.
   void note_error(std::uint16_t sqid, std::uint16_t cid, std::uint16_t status, std::uint32_t nsid, std::uint64_t lba);
 
-  // The health page's parts that live elsewhere.
+  // What the pages say and lives elsewhere.
   struct Conditions {
     std::uint16_t temperature_kelvin;
     std::uint8_t critical_warning;
     std::uint64_t powered_ns;
+    bool shadow_doorbells;  // offered
   };
 
   // Writes page `lid` into `page`, which is zero, and returns its size; nothing for a page that there is not.

@@ -7,6 +7,9 @@ namespace {
 
 constexpr std::size_t kCidWords = (1u << 16) / 64;
 
+// In BAR0's word while the controller sleeps: no value that a host writes there.
+constexpr std::uint32_t kAsleep = 0xffff'ffff;
+
 void zero_doorbell(std::uint32_t* word) { __atomic_store_n(word, 0, __ATOMIC_RELEASE); }
 
 }  // namespace
@@ -31,14 +34,16 @@ Queues::Queues(const HostMemory& memory, std::uint32_t* doorbells, ViolationLog&
       submission_(kMaxIoQueues + 1),
       completion_(kMaxIoQueues + 1) {
   active_.reserve(kMaxIoQueues + 1);
+  signalling_.reserve(kMaxIoQueues + 1);
   for (std::uint32_t id = 0; id <= kMaxIoQueues; ++id) {
     submission_[id].id = completion_[id].id = static_cast<std::uint16_t>(id);
-    submission_[id].doorbell = doorbells + 2 * id;
-    completion_[id].doorbell = doorbells + 2 * id + 1;
+    submission_[id].doorbell = submission_[id].told = doorbells + 2 * id;
+    completion_[id].doorbell = completion_[id].told = doorbells + 2 * id + 1;
   }
 }
 
-bool Queues::create_cq(std::uint16_t id, std::uint64_t iova, std::uint32_t entries) {
+bool Queues::create_cq(std::uint16_t id, std::uint64_t iova, std::uint32_t entries,
+                       std::optional<std::uint16_t> interrupt_vector) {
   CompletionQueue& cq = completion_[id];
   if (!cq.ring.bind(memory_, iova, std::uint64_t{entries} * kCqeBytes, true)) return false;
   cq.size = entries;
@@ -46,7 +51,11 @@ bool Queues::create_cq(std::uint16_t id, std::uint64_t iova, std::uint32_t entri
   cq.refused = kNothingRefused;
   cq.phase = 1;
   cq.users = 0;
+  cq.unsignalled = false;
+  cq.interrupt_vector = interrupt_vector;
+  if (interrupt_vector) signalling_.push_back(&cq);
   void_doorbell(cq.doorbell, "CQ", id);
+  tell_through_shadow(cq);
   cq.exists = true;
   io_queues_ += id != 0;
   return true;
@@ -63,6 +72,7 @@ bool Queues::create_sq(std::uint16_t id, std::uint64_t iova, std::uint32_t entri
   sq.outstanding.assign(kCidWords, 0);
   sq.conflict.assign(entries, false);
   void_doorbell(sq.doorbell, "SQ", id);
+  tell_through_shadow(sq);
   sq.exists = true;
   io_queues_ += id != 0;
   list_active();
@@ -80,6 +90,7 @@ void Queues::delete_sq(std::uint16_t id) {
 
 void Queues::delete_cq(std::uint16_t id) {
   completion_[id].exists = false;
+  std::erase(signalling_, &completion_[id]);
   io_queues_ -= id != 0;
   zero_doorbell(completion_[id].doorbell);
 }
@@ -89,14 +100,80 @@ void Queues::clear() {
     submission_[id].exists = completion_[id].exists = false;
     zero_doorbell(submission_[id].doorbell);
     zero_doorbell(completion_[id].doorbell);
+    submission_[id].told = submission_[id].doorbell;
+    submission_[id].event = nullptr;
+    completion_[id].told = completion_[id].doorbell;
   }
+  shadows_.reset();
   active_.clear();
+  signalling_.clear();
   io_queues_ = 0;
   error_ = DoorbellError::none;
 }
 
+bool Queues::use_shadows(std::uint64_t shadows_iova, std::uint64_t events_iova) {
+  const auto page = [&](std::uint64_t iova, bool Window::* allowed) -> std::uint32_t* {
+    const Window window = memory_.window(iova);
+    if (window.size_bytes == 0 || !(window.*allowed)) return nullptr;
+    return reinterpret_cast<std::uint32_t*>(window.host + (iova - window.iova));
+  };
+  std::uint32_t* const shadows = page(shadows_iova, &Window::device_may_read);
+  std::uint32_t* const events = page(events_iova, &Window::device_may_write);
+  if (shadows == nullptr || events == nullptr) return false;
+  shadows_ = {shadows_iova, events_iova, shadows, events};
+  for (std::uint32_t id = 1; id <= kMaxIoQueues; ++id) {
+    if (submission_[id].exists) tell_through_shadow(submission_[id]);
+    if (completion_[id].exists) tell_through_shadow(completion_[id]);
+  }
+  return true;
+}
+
+void Queues::tell_through_shadow(SubmissionQueue& sq) {
+  if (!shadows_ || sq.id == 0) return;
+  sq.told = shadows_->shadows + 2 * sq.id;
+  sq.event = shadows_->events + 2 * sq.id;
+  sq.quiet_looks = 0;
+  sq.asleep = false;
+  __atomic_store_n(sq.event, (sq.tail - 1) & 0xffff, __ATOMIC_RELEASE);
+}
+
+void Queues::tell_through_shadow(CompletionQueue& cq) {
+  if (!shadows_ || cq.id == 0) return;
+  cq.told = shadows_->shadows + 2 * cq.id + 1;
+  // Heads are looked for when they are needed: no wake is ever asked for.
+  __atomic_store_n(shadows_->events + 2 * cq.id + 1, (cq.head - 1) & 0xffff, __ATOMIC_RELEASE);
+}
+
+// False: the controller sleeps, or falls asleep now.
+bool Queues::looks_at_shadow(SubmissionQueue& sq) {
+  if (sq.asleep) {
+    if (__atomic_load_n(sq.doorbell, __ATOMIC_ACQUIRE) == kAsleep) return false;
+    sq.asleep = false;
+    sq.quiet_looks = 0;
+    __atomic_store_n(sq.event, (sq.tail - 1) & 0xffff, __ATOMIC_RELEASE);  // awake: a value that is not passed soon
+  }
+  if (__atomic_load_n(sq.told, __ATOMIC_RELAXED) != sq.tail) {
+    sq.quiet_looks = 0;
+    return true;
+  }
+  if (++sq.quiet_looks < kLooksBeforeSleep) return true;
+  __atomic_store_n(sq.doorbell, kAsleep, __ATOMIC_RELAXED);
+  // Pairs with the host's full barrier between its store of the shadow and its load of the event index: one of the two
+  // sees the other's.
+  __atomic_exchange_n(sq.event, sq.tail, __ATOMIC_SEQ_CST);
+  sq.asleep = __atomic_load_n(sq.told, __ATOMIC_SEQ_CST) == sq.tail;
+  sq.quiet_looks = 0;
+  return !sq.asleep;
+}
+
 bool Queues::rebind() {
   bool whole = true;
+  if (shadows_ && !use_shadows(shadows_->shadows_iova, shadows_->events_iova)) {
+    violations_.add(Rule::ring_unmapped,
+                    fmt::format("the shadow doorbells at IOVA {:#x} and {:#x} are no longer mapped",
+                                shadows_->shadows_iova, shadows_->events_iova));
+    whole = false;
+  }
   const auto check = [&](Ring& ring, const char* kind, std::uint16_t id) {
     if (ring.rebind(memory_)) return;
     violations_.add(Rule::ring_unmapped, fmt::format("the {} bytes at IOVA {:#x} of {} {} are no longer mapped",
@@ -181,7 +258,9 @@ void Queues::write_doorbell(std::uint32_t word, std::uint32_t value) {
   const auto id = static_cast<std::uint16_t>(word / 2);
   const bool is_cq = word % 2 != 0;
   const bool exists = is_cq ? completion_[id].exists : submission_[id].exists;
-  if (exists && __atomic_load_n(&doorbells_[word], __ATOMIC_RELAXED) == value) {
+  // Behind a shadow BAR0 hears of some values only, so that one may come twice.
+  const bool shadowed = shadows_.has_value() && id != 0;
+  if (exists && !shadowed && __atomic_load_n(&doorbells_[word], __ATOMIC_RELAXED) == value) {
     violations_.add(Rule::doorbell_repeated,
                     fmt::format("{} {} rung again for {} {}", is_cq ? "head" : "tail", value, is_cq ? "CQ" : "SQ", id));
     doorbell_error(DoorbellError::bad_value, id);

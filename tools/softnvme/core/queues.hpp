@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "pollux/driver/spec/completion.hpp"
 #include "pollux/tools/softnvme/core/config.hpp"
 #include "pollux/tools/softnvme/core/host_memory.hpp"
+#include "pollux/tools/softnvme/core/interrupts.hpp"
 #include "pollux/tools/softnvme/core/violation_log.hpp"
 
 namespace pollux::softnvme {
@@ -47,10 +49,13 @@ struct CompletionQueue {
   std::uint32_t head = 0;  // what the host has consumed, as far as its doorbell says
   std::uint16_t id = 0;
   std::uint16_t phase = 1;
-  std::uint16_t users = 0;  // submission queues that post here
-  std::uint32_t* doorbell = nullptr;
+  std::uint16_t users = 0;                  // submission queues that post here
+  std::uint32_t* doorbell = nullptr;        // BAR0's word
+  std::uint32_t* told = nullptr;            // where the host tells its head: that word, or a shadow
   std::uint64_t refused = kNothingRefused;  // the doorbell value that was refused, while it stands there
   bool exists = false;
+  bool unsignalled = false;                       // entries were posted since its interrupt was signalled
+  std::optional<std::uint16_t> interrupt_vector;  // IEN and IV; nothing: it has no interrupt
 
   std::uint32_t posted() const { return tail >= head ? tail - head : tail + size - head; }
   // Entries that may be posted without passing the host's head.
@@ -64,7 +69,11 @@ struct SubmissionQueue {
   std::uint32_t tail = 0;  // as the host's doorbell says
   std::uint16_t id = 0;
   CompletionQueue* cq = nullptr;
-  std::uint32_t* doorbell = nullptr;
+  std::uint32_t* doorbell = nullptr;  // BAR0's word
+  std::uint32_t* told = nullptr;      // where the host tells its tail: that word, or a shadow
+  std::uint32_t* event = nullptr;     // the event index of a shadow
+  unsigned quiet_looks = 0;           // at the shadow, since it changed
+  bool asleep = false;                // until BAR0's word is written the shadow is not looked at
   std::uint64_t refused = kNothingRefused;
   std::uint32_t conflicts = 0;             // set bits in conflict
   std::vector<std::uint64_t> outstanding;  // a bit a CID: from its doorbell to its completion
@@ -86,7 +95,8 @@ class Queues {
   Queues(const HostMemory& memory, std::uint32_t* doorbells, ViolationLog& violations);
 
   // False: the ring is not mapped. The identifier is free and at most kMaxIoQueues; `cqid` exists.
-  bool create_cq(std::uint16_t id, std::uint64_t iova, std::uint32_t entries);
+  bool create_cq(std::uint16_t id, std::uint64_t iova, std::uint32_t entries,
+                 std::optional<std::uint16_t> interrupt_vector);
   bool create_sq(std::uint16_t id, std::uint64_t iova, std::uint32_t entries, std::uint16_t cqid);
   void delete_sq(std::uint16_t id);
   void delete_cq(std::uint16_t id);
@@ -100,17 +110,23 @@ class Queues {
   const std::vector<SubmissionQueue*>& submission_queues() const { return active_; }  // those that exist, ascending
   bool any_io_queue() const { return io_queues_ != 0; }
 
+  // Doorbell Buffer Config: from now on the doorbells of I/O queues are told in a page of host memory, and the host is
+  // asked for writes of BAR0 by event indices in another. False, and nothing changed: they are not mapped.
+  bool use_shadows(std::uint64_t shadows_iova, std::uint64_t events_iova);
+
   // Takes up what the tail doorbell says: new commands are outstanding from now on.
   void observe(SubmissionQueue& sq) {
+    if (sq.event != nullptr && !looks_at_shadow(sq)) [[unlikely]]
+      return;
     // Pairs with the host's release of the doorbell: the entries before it are complete.
-    const std::uint32_t tail = __atomic_load_n(sq.doorbell, __ATOMIC_ACQUIRE);
+    const std::uint32_t tail = __atomic_load_n(sq.told, __ATOMIC_ACQUIRE);
     if (tail != sq.tail) advance_tail(sq, tail);
   }
 
   // Takes up what the head doorbell says.
   void observe(CompletionQueue& cq) {
     // Pairs with the host's release of the doorbell: it has read the entries before it.
-    const std::uint32_t head = __atomic_load_n(cq.doorbell, __ATOMIC_ACQUIRE);
+    const std::uint32_t head = __atomic_load_n(cq.told, __ATOMIC_ACQUIRE);
     if (head == cq.head) return;
     const std::uint32_t consumed = head >= cq.head ? head - cq.head : head + cq.size - cq.head;
     if (head >= cq.size || consumed > cq.posted()) [[unlikely]]
@@ -137,6 +153,19 @@ class Queues {
       cq.tail = 0;
       cq.phase ^= 1;
     }
+    cq.unsignalled = true;
+  }
+
+  // Signals the vector of each queue with entries that were posted since the last time, whether the host has consumed
+  // them or not: an interrupt too many costs it a look, one too few its sleep. PCIe transport 1.0c, 3.5.2.
+  void signal(Interrupts& interrupts) {
+    for (CompletionQueue* cq : signalling_) {
+      if (std::exchange(cq->unsignalled, false)) interrupts.signal(*cq->interrupt_vector);
+    }
+  }
+  // What was posted up to now is signalled to nobody.
+  void forget_unsignalled() {
+    for (CompletionQueue* cq : signalling_) cq->unsignalled = false;
   }
 
   // Looks at every doorbell: completion heads, and words that belong to no queue. For idle moments and once in many
@@ -149,11 +178,18 @@ class Queues {
   // The first doorbell error since this was asked last, and the queue's identifier.
   DoorbellError take_error(std::uint16_t& qid);
 
+  // Without a new tail in so many looks the controller asks to be woken, and sleeps.
+  static constexpr unsigned kLooksBeforeSleep = 1000;
+
   static constexpr std::uint32_t kSqeBytes = 64;
   static constexpr std::uint32_t kCqeBytes = 16;
 
  private:
   void advance_tail(SubmissionQueue& sq, std::uint32_t tail);
+  bool looks_at_shadow(SubmissionQueue& sq);
+  // Where a queue's doorbells are told now.
+  void tell_through_shadow(SubmissionQueue& sq);
+  void tell_through_shadow(CompletionQueue& cq);
   // The word of a queue that does not exist: back to 0, and a violation where it is not.
   void void_doorbell(std::uint32_t* word, const char* kind, std::uint16_t id);
   void refuse_head(CompletionQueue& cq, std::uint32_t head);
@@ -162,11 +198,18 @@ class Queues {
 
   const HostMemory& memory_;
   std::uint32_t* doorbells_;
+  struct Shadows {
+    std::uint64_t shadows_iova, events_iova;
+    std::uint32_t* shadows;  // a page each, laid out like the doorbells
+    std::uint32_t* events;
+  };
+  std::optional<Shadows> shadows_;
   ViolationLog& violations_;
   std::vector<SubmissionQueue> submission_;
   std::vector<CompletionQueue> completion_;
   std::vector<SubmissionQueue*> active_;
-  std::uint32_t io_queues_ = 0;  // of both kinds
+  std::vector<CompletionQueue*> signalling_;  // those that exist and have an interrupt
+  std::uint32_t io_queues_ = 0;               // of both kinds
   DoorbellError error_ = DoorbellError::none;
   std::uint16_t error_qid_ = 0;
 };
