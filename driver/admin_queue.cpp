@@ -13,7 +13,7 @@ Result<std::unique_ptr<AdminQueue>> AdminQueue::create(dma::Space& space) {
   return std::unique_ptr<AdminQueue>(new AdminQueue(std::move(*memory)));
 }
 
-void AdminQueue::restart(volatile std::uint32_t* submission_doorbell, volatile std::uint32_t* completion_doorbell) {
+void AdminQueue::restart(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell) {
   pair_.emplace(memory_.make_queue(submission_doorbell, completion_doorbell));
   timed_out_ = false;
 }

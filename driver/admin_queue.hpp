@@ -34,7 +34,7 @@ class AdminQueue {
   vfio::Iova completions_iova() const { return memory_.completions_iova(); }
 
   // Empties both rings for a controller that is disabled; the doorbells are those of queue 0.
-  void restart(volatile std::uint32_t* submission_doorbell, volatile std::uint32_t* completion_doorbell);
+  void restart(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell);
 
   // Sends one command; none may be in flight. The command's PRP1 becomes the data page if there is data: at most
   // kAdminDataBytes, copied from `data` when it goes to the controller.

@@ -25,14 +25,13 @@ std::string text_of(std::span<const char> field) {
 }  // namespace
 
 Controller::Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock,
-                       std::uint16_t io_queues)
-    : space_(std::move(space)), device_(std::move(device)), clock_(clock), io_queues_wanted_(io_queues) {}
+                       const Wants& wants)
+    : space_(std::move(space)), device_(std::move(device)), clock_(clock), wants_(wants) {}
 
 Result<std::unique_ptr<Controller>> Controller::create(std::unique_ptr<vfio::Device> device,
                                                        std::shared_ptr<dma::Space> space, Clock& clock,
-                                                       std::uint16_t io_queues) {
-  std::unique_ptr<Controller> controller(
-      new Controller(std::move(device), std::move(space), clock, std::max<std::uint16_t>(io_queues, 1)));
+                                                       const Wants& wants) {
+  std::unique_ptr<Controller> controller(new Controller(std::move(device), std::move(space), clock, wants));
   if (const auto started = controller->start(); !started) return controller->error(started.error());
   return controller;
 }
@@ -49,6 +48,11 @@ Result<void> Controller::start() {
   auto admin = AdminQueue::create(*space_);
   if (!admin) return std::unexpected(admin.error());
   admin_ = std::move(*admin);
+  if (wants_.shadow_doorbells) {
+    auto shadows = ShadowDoorbells::allocate(*space_);
+    if (!shadows) return std::unexpected(shadows.error());
+    shadows_.emplace(std::move(*shadows));
+  }
 
   if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
   if (const auto up = bring_up(); !up) return give_up(up.error());
@@ -74,7 +78,7 @@ Result<void> Controller::bring_up() {
   // Off when VFIO opens the device: the controller would become ready and then never complete a command.
   if (auto mastering = vfio::set_bus_master(*device_, true); !mastering) return mastering;
 
-  BringUp machine(*registers_, *admin_, io_queues_wanted_);
+  BringUp machine(*registers_, *admin_, shadows_ ? &*shadows_ : nullptr, std::max<std::uint16_t>(wants_.io_queues, 1));
   state_ = State::lost;  // until it is known to be up: from here on the controller may reach our memory
   if (auto up = run_to_end(machine, clock_); !up) return up;
 
@@ -89,6 +93,10 @@ Result<void> Controller::bring_up() {
                             text_of(facts.identity.sn), serial()),
                 "open it anew");
   }
+  if (version_ != 0 && facts.shadow_doorbells != uses_shadows_) {
+    return fail("after the reset the controller treats its shadow doorbells otherwise than before", "open it anew");
+  }
+  uses_shadows_ = facts.shadow_doorbells;
   if (version_ == 0) {
     cap_ = facts.cap;
     version_ = facts.version;
@@ -236,13 +244,46 @@ Result<std::uint16_t> Controller::take_queue_id() {
   return static_cast<std::uint16_t>(free - queue_ids_.begin() + 1);
 }
 
+bool Controller::uses_shadow_doorbells() {
+  const std::lock_guard lock(mutex_);
+  return uses_shadows_;
+}
+
 Result<Doorbells> Controller::doorbells(std::uint16_t qid) {
+  const std::lock_guard lock(mutex_);
   const auto dstrd = static_cast<unsigned>(cap::kDstrd.of(cap_));
-  const auto submission = registers_->doorbell(submission_doorbell_offset(qid, dstrd));
-  if (!submission) return error(submission.error());
-  const auto completion = registers_->doorbell(completion_doorbell_offset(qid, dstrd));
-  if (!completion) return error(completion.error());
+  const auto find = [&](std::uint64_t offset) -> Result<Doorbell> {
+    const auto doorbell = registers_->doorbell(offset);
+    if (!doorbell) return error(doorbell.error());
+    return uses_shadows_ ? shadows_->shadow(*doorbell, offset) : *doorbell;
+  };
+  const auto submission = find(submission_doorbell_offset(qid, dstrd));
+  if (!submission) return std::unexpected(submission.error());
+  const auto completion = find(completion_doorbell_offset(qid, dstrd));
+  if (!completion) return std::unexpected(completion.error());
   return Doorbells{*submission, *completion};
+}
+
+Result<const vfio::Eventfd*> Controller::interrupt(std::uint16_t qid) {
+  const std::lock_guard lock(mutex_);
+  if (eventfds_.empty()) {
+    const auto info = device_->interrupt_info(vfio::InterruptIndex::msix);
+    if (!info) return error(info.error());
+    std::vector<vfio::Eventfd> eventfds;
+    std::vector<int> fds = {-1};  // the admin queue is polled
+    const std::uint32_t vectors = std::min<std::uint32_t>(info->count, io_queue_limit_ + 1u);
+    for (std::uint32_t vector = 0; vector < vectors; ++vector) {
+      auto eventfd = vfio::Eventfd::create();
+      if (!eventfd) return error(eventfd.error());
+      if (vector != 0) fds.push_back(eventfd->fd());
+      eventfds.push_back(std::move(*eventfd));
+    }
+    if (const auto set = device_->set_interrupts(vfio::InterruptIndex::msix, fds); !set) return error(set.error());
+    eventfds_ = std::move(eventfds);
+  }
+  if (qid < eventfds_.size()) return &eventfds_[qid];
+  return error({fmt::format("there is no MSI-X vector for I/O queue {}: the device has {}", qid, eventfds_.size()),
+                "poll it, or use fewer channels"});
 }
 
 Result<std::uint64_t> Controller::create_queue(const IoQueue& queue) {
@@ -260,12 +301,16 @@ Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
   const auto refused = [&](const char* what, Status status) {
     return error({fmt::format("{} {} with {} entries failed: {}", what, queue.qid, queue.entries, status.text()), {}});
   };
+  if (uses_shadows_) shadows_->clear(queue.qid, static_cast<unsigned>(cap::kDstrd.of(cap_)));
   std::uint64_t& known_in = queue_ids_.at(queue.qid - 1u).epoch;
   known_in = epoch();  // and stays so where an answer is missing
 
   Command command;
   command.cdw10 = create_queue::kQsize.put(create_queue::kQid.put(0u, queue.qid), queue.entries - 1);
-  command.cdw11 = create_queue::kPc.put(0u, 1);  // polled: IEN stays 0
+  const std::uint32_t contiguous = create_queue::kPc.put(0u, 1);
+  command.cdw11 = contiguous;
+  if (queue.interrupt_vector)
+    command.cdw11 = create_queue::kIv.put(create_queue::kIen.put(contiguous, 1), *queue.interrupt_vector);
   command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::create_cq);
   command.prp1 = queue.completions_iova;
   const auto completions = admin_locked(command, {}, DataDirection::none);
@@ -277,7 +322,7 @@ Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
 
   command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::create_sq);
   command.prp1 = queue.submissions_iova;
-  command.cdw11 = create_queue::kCqid.put(command.cdw11, queue.qid);
+  command.cdw11 = create_queue::kCqid.put(contiguous, queue.qid);
   const auto submissions = admin_locked(command, {}, DataDirection::none);
   if (!submissions) return error(submissions.error());
   if (!submissions->status.ok()) {

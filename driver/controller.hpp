@@ -18,10 +18,12 @@
 #include "pollux/dma/space.hpp"
 #include "pollux/driver/admin_queue.hpp"
 #include "pollux/driver/registers.hpp"
+#include "pollux/driver/shadow_doorbells.hpp"
 #include "pollux/driver/spec/field.hpp"
 #include "pollux/driver/spec/identify.hpp"
 #include "pollux/vfio/clock.hpp"
 #include "pollux/vfio/device.hpp"
+#include "pollux/vfio/eventfd.hpp"
 
 namespace pollux::nvme {
 
@@ -50,22 +52,28 @@ struct IoQueue {
   std::uint32_t entries;  // of either ring
   vfio::Iova submissions_iova;
   vfio::Iova completions_iova;
+  std::optional<std::uint16_t> interrupt_vector = std::nullopt;  // MSI-X; nothing: polled, it signals nobody
 };
 
 // An I/O queue pair's own.
 struct Doorbells {
-  volatile std::uint32_t* submission;
-  volatile std::uint32_t* completion;
+  Doorbell submission;
+  Doorbell completion;
 };
 
 class Controller {
  public:
-  // Takes the device over and brings the controller up. `io_queues`: how many queue pairs to ask for, at least 1.
+  struct Wants {
+    std::uint16_t io_queues = 1;   // queue pairs to ask for, at least 1
+    bool shadow_doorbells = true;  // where the controller offers them
+  };
+
+  // Takes the device over and brings the controller up.
   // Errors: a controller that pollux does not drive (pages larger than 4 KiB, no NVM command set, other entry sizes),
   // one that is gone or never ready, admin commands that fail.
   static Result<std::unique_ptr<Controller>> create(std::unique_ptr<vfio::Device> device,
                                                     std::shared_ptr<dma::Space> space, Clock& clock,
-                                                    std::uint16_t io_queues);
+                                                    const Wants& wants);
 
   // Shuts down if that was not done, and gives the device back.
   ~Controller();
@@ -88,6 +96,7 @@ class Controller {
   std::uint64_t max_transfer_bytes() const;                         // MDTS; 0: no limit
   std::uint32_t max_queue_entries() const;                          // CAP.MQES + 1
   std::uint16_t io_queue_limit() const { return io_queue_limit_; }  // queue pairs that the controller granted
+  bool uses_shadow_doorbells();
   bool supports(std::uint16_t oncs_bit) const { return (identity_.oncs & oncs_bit) != 0; }
 
   // Sends an admin command and waits, at most kAdminTimeoutMs. `data`: what the controller returns or is given, at most
@@ -103,7 +112,10 @@ class Controller {
   // For the owners of I/O queues.
   const std::atomic<std::uint64_t>& pulse() const { return pulse_; }
   Result<std::uint16_t> take_queue_id();           // error: all granted queues are in use
-  Result<Doorbells> doorbells(std::uint16_t qid);  // error: they lie outside BAR0 or cannot be mapped
+  Result<Doorbells> doorbells(std::uint16_t qid);  // error: they lie outside BAR0
+  // What the interrupt of this queue signals, its vector being the queue's id. The first call turns MSI-X on, with a
+  // vector for each queue. Errors: the device has too few vectors, or no MSI-X, or signals no eventfds.
+  Result<const vfio::Eventfd*> interrupt(std::uint16_t qid);
   // Completion queue first, then the submission queue. Returns the epoch in which it was made.
   Result<std::uint64_t> create_queue(const IoQueue& queue);
   // Like create_queue(), for an owner that must not wait for others: nothing if the lock is taken.
@@ -117,8 +129,7 @@ class Controller {
   void parked() noexcept { live_queues_.fetch_sub(1, std::memory_order_release); }
 
  private:  // but for the constructor and start(), with the lock held
-  Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock,
-             std::uint16_t io_queues);
+  Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock, const Wants& wants);
   Result<void> start();
   Result<void> bring_up();
   Result<void> disable();
@@ -137,11 +148,13 @@ class Controller {
   std::shared_ptr<dma::Space> space_;  // outlives the device
   std::unique_ptr<vfio::Device> device_;
   Clock& clock_;
-  const std::uint16_t io_queues_wanted_;
+  const Wants wants_;
 
   std::mutex mutex_;  // guards what follows, but for the atomics
   std::optional<Registers> registers_;
   std::unique_ptr<AdminQueue> admin_;
+  std::optional<ShadowDoorbells> shadows_;
+  bool uses_shadows_ = false;  // since the last bring-up
   std::uint64_t cap_ = 0;
   std::uint32_t version_ = 0;
   IdentifyController identity_{};
@@ -150,7 +163,8 @@ class Controller {
     bool taken = false;
     std::uint64_t epoch = 0;  // in which the controller may have come to know the queue; 0: in none
   };
-  std::vector<QueueId> queue_ids_;  // by qid − 1
+  std::vector<QueueId> queue_ids_;       // by qid − 1
+  std::vector<vfio::Eventfd> eventfds_;  // by vector; none: MSI-X is off
   enum class State : std::uint8_t { down, up, lost } state_ = State::down;
 
   std::atomic<std::uint64_t> pulse_{Pulse::make(0, Pulse::Phase::down, 0).word};

@@ -28,8 +28,7 @@ Result<QueueMemory> QueueMemory::allocate(dma::Space& space, std::uint32_t entri
   return memory;
 }
 
-QueuePair QueueMemory::make_queue(volatile std::uint32_t* submission_doorbell,
-                                  volatile std::uint32_t* completion_doorbell) noexcept {
+QueuePair QueueMemory::make_queue(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell) noexcept {
   std::byte* const base = buffer_.slice().data;
   // Phase 0 everywhere: the controller's first pass writes 1.
   std::memset(base, 0, completions_offset_ + entries_ * sizeof(Completion));

@@ -14,15 +14,14 @@ namespace pollux::nvme {
 
 class QueueMemory {
  public:
-  // `entries`: of either ring, 2^n. `depth`: commands in flight, below `entries`. `list_pages`: pages a command, at
+  // `entries`: of either ring. `depth`: commands in flight, below `entries`. `list_pages`: pages a command, at
   // least 1.
   static Result<QueueMemory> allocate(dma::Space& space, std::uint32_t entries, std::uint32_t depth,
                                       std::uint32_t list_pages);
 
   // A queue pair in its first state, over rings that are zeroed for it. The controller has no queue over this memory at
   // that moment.
-  QueuePair make_queue(volatile std::uint32_t* submission_doorbell,
-                       volatile std::uint32_t* completion_doorbell) noexcept;
+  QueuePair make_queue(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell) noexcept;
 
   std::uint32_t entries() const noexcept { return entries_; }
   vfio::Iova submissions_iova() const noexcept { return buffer_.slice().iova; }

@@ -12,7 +12,7 @@ Result<Registers> Registers::open(vfio::Device& device) {
                             device.address().text, info->size_bytes, reg::kDoorbells),
                 "this is not an NVMe controller, or it is gone");
   }
-  Registers registers(device);
+  Registers registers(device, info->size_bytes);
   for (const vfio::RegionArea& area : info->mappable) {
     auto mapping = device.map(vfio::RegionIndex::bar0, area);
     if (!mapping) return std::unexpected(mapping.error());
@@ -60,10 +60,23 @@ Result<void> Registers::write64(std::uint32_t offset, std::uint64_t value) {
   return write32(offset + 4, static_cast<std::uint32_t>(value >> 32));
 }
 
-Result<volatile std::uint32_t*> Registers::doorbell(std::uint64_t offset) {
-  if (volatile std::uint32_t* const word = mapped(offset)) return word;
-  return fail(fmt::format("{}: the doorbell at {:#x} of BAR0 cannot be mapped", device_->address().text, offset),
-              "pollux needs doorbells that lie inside BAR0 and may be mapped");
+Result<Doorbell> Registers::doorbell(std::uint64_t offset) {
+  if (volatile std::uint32_t* const word = mapped(offset)) return Doorbell(word);
+  if (offset + sizeof(std::uint32_t) > size_bytes_) {
+    return fail(fmt::format("{}: the doorbell at {:#x} lies outside BAR0, which has {:#x} bytes",
+                            device_->address().text, offset, size_bytes_),
+                "use fewer queues");
+  }
+  for (const auto& call : calls_) {
+    if (call->offset == offset) return Doorbell(&Call::write, call.get());
+  }
+  calls_.push_back(std::make_unique<Call>(Call{device_, offset}));
+  return Doorbell(&Call::write, calls_.back().get());
+}
+
+void Registers::Call::write(void* context, std::uint32_t value) noexcept {
+  const Call& call = *static_cast<const Call*>(context);
+  (void)call.device->write(vfio::RegionIndex::bar0, call.offset, std::as_bytes(std::span(&value, 1)));
 }
 
 }  // namespace pollux::nvme

@@ -1,11 +1,12 @@
 // The controller's registers: BAR0 of its device, by mapping where an area may be mapped and by call where it may not
-// (a vfio-user server traps the register page and maps only the doorbells). Doorbells must be mapped: the data path
-// makes no calls.
+// (a vfio-user server traps the register page and maps only the doorbells).
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "pollux/driver/queue/doorbell.hpp"
 #include "pollux/vfio/device.hpp"
 
 namespace pollux::nvme {
@@ -24,15 +25,25 @@ class Registers {
   Result<std::uint64_t> read64(std::uint32_t offset);
   Result<void> write64(std::uint32_t offset, std::uint64_t value);
 
-  // The doorbell at `offset`, valid as long as this. Error: it lies outside the BAR or cannot be mapped.
-  Result<volatile std::uint32_t*> doorbell(std::uint64_t offset);
+  // The doorbell at `offset`, valid as long as this. Error: it lies outside the BAR.
+  Result<Doorbell> doorbell(std::uint64_t offset);
 
  private:
-  explicit Registers(vfio::Device& device) : device_(&device) {}
+  // A doorbell that cannot be mapped. A write that fails has no one to tell: the device is gone, and its owner's
+  // deadlines find that out.
+  struct Call {
+    vfio::Device* device;
+    std::uint64_t offset;
+    static void write(void* context, std::uint32_t value) noexcept;
+  };
+
+  Registers(vfio::Device& device, std::uint64_t size_bytes) : device_(&device), size_bytes_(size_bytes) {}
   volatile std::uint32_t* mapped(std::uint64_t offset);
 
   vfio::Device* device_;
+  std::uint64_t size_bytes_;
   std::vector<vfio::MappedArea> areas_;
+  std::vector<std::unique_ptr<Call>> calls_;
 };
 
 }  // namespace pollux::nvme

@@ -86,10 +86,18 @@ Result<void> BringUp::enable(std::uint64_t now_ns) {
   }
 
   const auto dstrd = static_cast<unsigned>(cap::kDstrd.of(*cap));
-  const auto submission_doorbell = registers_.doorbell(submission_doorbell_offset(0, dstrd));
+  const std::uint64_t submission_offset = submission_doorbell_offset(0, dstrd);
+  auto submission_doorbell = registers_.doorbell(submission_offset);
   if (!submission_doorbell) return std::unexpected(submission_doorbell.error());
-  const auto completion_doorbell = registers_.doorbell(completion_doorbell_offset(0, dstrd));
+  const std::uint64_t completion_offset = completion_doorbell_offset(0, dstrd);
+  auto completion_doorbell = registers_.doorbell(completion_offset);
   if (!completion_doorbell) return std::unexpected(completion_doorbell.error());
+  if (shadows_ != nullptr) {
+    // From the first command on: when the controller learns of the shadows they agree with the registers.
+    shadows_->clear();
+    *submission_doorbell = shadows_->shadow(*submission_doorbell, submission_offset, true);
+    *completion_doorbell = shadows_->shadow(*completion_doorbell, completion_offset, true);
+  }
   admin_.restart(*submission_doorbell, *completion_doorbell);
 
   std::uint32_t sizes = aqa::kAsqs.put(0u, AdminQueue::kEntries - 1);
@@ -169,6 +177,23 @@ Result<bool> BringUp::step(std::uint64_t now_ns) {
       const std::uint64_t granted =
           std::min(features::kNsqr.of((*result)->dw0), features::kNcqr.of((*result)->dw0)) + 1;
       facts_.io_queue_pairs = static_cast<std::uint16_t>(std::min<std::uint64_t>(granted, io_queues_wanted_));
+      if (shadows_ == nullptr || (facts_.identity.oacs & oacs::kDoorbellBufferConfig) == 0) {
+        stage_ = Stage::done;
+        return true;
+      }
+      Command command;
+      command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::doorbell_buffer_config);
+      command.prp1 = shadows_->shadows_iova();
+      command.prp2 = shadows_->events_iova();
+      admin_.start(command, {}, DataDirection::none, now_ns);
+      stage_ = Stage::configure_shadows;
+      return false;
+    }
+    case Stage::configure_shadows: {
+      const auto result = admin_.step(now_ns);
+      if (!result) return std::unexpected(result.error());
+      if (!*result) return false;
+      facts_.shadow_doorbells = (*result)->status.ok();  // one that refuses goes on with its registers
       stage_ = Stage::done;
       return true;
     }

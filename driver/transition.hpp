@@ -8,6 +8,7 @@
 
 #include "pollux/driver/admin_queue.hpp"
 #include "pollux/driver/registers.hpp"
+#include "pollux/driver/shadow_doorbells.hpp"
 #include "pollux/driver/spec/identify.hpp"
 #include "pollux/vfio/clock.hpp"
 
@@ -31,8 +32,8 @@ class Disable {
   std::uint64_t deadline_ns_ = 0;
 };
 
-// From disabled to identified, with the number of queues agreed. Bound: CAP.TO or CRTO, and kAdminTimeoutMs for each of
-// two admin commands.
+// From disabled to identified, with the number of queues and the doorbells agreed. Bound: CAP.TO or CRTO, and
+// kAdminTimeoutMs for each of three admin commands.
 class BringUp {
  public:
   // What it learns on the way.
@@ -41,20 +42,23 @@ class BringUp {
     std::uint32_t version = 0;
     IdentifyController identity{};
     std::uint16_t io_queue_pairs = 0;  // granted
+    bool shadow_doorbells = false;     // the controller reads them
   };
 
-  BringUp(Registers& registers, AdminQueue& admin, std::uint16_t io_queues_wanted)
-      : registers_(registers), admin_(admin), io_queues_wanted_(io_queues_wanted) {}
+  // `shadows`: handed to a controller that can use them; nullptr: to none.
+  BringUp(Registers& registers, AdminQueue& admin, ShadowDoorbells* shadows, std::uint16_t io_queues_wanted)
+      : registers_(registers), admin_(admin), shadows_(shadows), io_queues_wanted_(io_queues_wanted) {}
   Result<bool> step(std::uint64_t now_ns);
   const Facts& facts() const { return facts_; }
 
  private:
-  enum class Stage : std::uint8_t { enable, wait_ready, identify, set_queues, done };
+  enum class Stage : std::uint8_t { enable, wait_ready, identify, set_queues, configure_shadows, done };
   Result<void> enable(std::uint64_t now_ns);
   Result<bool> ready(std::uint64_t now_ns);
 
   Registers& registers_;
   AdminQueue& admin_;
+  ShadowDoorbells* const shadows_;
   const std::uint16_t io_queues_wanted_;
   Facts facts_;
   Stage stage_ = Stage::enable;

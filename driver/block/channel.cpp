@@ -27,63 +27,107 @@ std::uint32_t largest_transfer(const nvme::Controller& controller, const Namespa
   return static_cast<std::uint32_t>(bytes - bytes % ns.block_size_bytes);
 }
 
-// NOIOB − 1 where it is a power of two, as drives report it; any other is a hint about speed that would cost a division
-// an I/O.
-std::uint64_t boundary_mask(std::uint32_t boundary_blocks) {
-  constexpr std::uint64_t kNone = ~std::uint64_t{0} >> 1;
-  return std::has_single_bit(boundary_blocks) ? boundary_blocks - 1u : kNone;
+// NOIOB where it is a power of two, as drives report it; any other is a hint about speed that would cost a division an
+// I/O. None: larger than any namespace.
+std::uint64_t boundary_blocks(std::uint32_t noiob) {
+  return std::has_single_bit(noiob) ? noiob : std::uint64_t{1} << 63;
 }
 
 }  // namespace
 
 Submit Channel::read(std::uint64_t lba, const dma::Slice& into, Callback done, void* context) noexcept {
-  return transfer(IoOpcode::read, 0, lba, into, done, context);
+  return transfer({IoOpcode::read, 0}, lba, into, done, context);
 }
 
 Submit Channel::write(std::uint64_t lba, const dma::Slice& from, Callback done, void* context, bool fua) noexcept {
-  return transfer(IoOpcode::write, nvme::rw::kFua.put(0u, fua ? 1 : 0), lba, from, done, context);
+  return transfer({IoOpcode::write, nvme::rw::kFua.put(0u, fua ? 1 : 0)}, lba, from, done, context);
 }
 
-inline Submit Channel::transfer(IoOpcode opcode, std::uint32_t flags, std::uint64_t lba, const dma::Slice& data,
-                                Callback done, void* context) noexcept {
+// The ordinary request: one command, at most two pages. Everything else, what is wrong with a request included, is the
+// business of transfer_other(): so this needs no more than a glance at each.
+inline Submit Channel::transfer(Operation operation, std::uint64_t lba, const dma::Slice& data, Callback done,
+                                void* context) noexcept {
+  const std::uint64_t last = (data.size_bytes >> block_shift_) - 1;  // of the blocks; none: beyond everything
+  const std::uint64_t page = data.iova & ~(nvme::kPageBytes - 1);
+  const std::uint64_t last_page = (data.iova + data.size_bytes - 1) & ~(nvme::kPageBytes - 1);
+  const bool ordinary = last < max_blocks_ && (data.size_bytes & block_mask_) == 0 && lba < ns_.block_count &&
+                        last < ns_.block_count - lba && (lba & boundary_mask_) + last <= boundary_mask_ &&
+                        (data.iova & 3) == 0 && last_page - page <= nvme::kPageBytes && live_;
+  if (!ordinary) [[unlikely]]
+    return transfer_other(operation, lba, data, done, context);
+  const nvme::Prps prps{data.iova, last_page == page ? 0 : last_page};
+  return submit(operation, lba, static_cast<std::uint32_t>(last), done, context, [&](std::uint16_t) { return prps; })
+             ? Submit::accepted
+             : Submit::queue_full;
+}
+
+Submit Channel::transfer_other(Operation operation, std::uint64_t lba, const dma::Slice& data, Callback done,
+                               void* context) noexcept {
   const std::uint64_t blocks = data.size_bytes >> block_shift_;
-  if (blocks == 0 || blocks << block_shift_ != data.size_bytes) [[unlikely]]
-    return Submit::bad_size;
-  if (!in_range(lba, blocks)) [[unlikely]]
-    return Submit::out_of_range;
-  if ((data.iova & 3) != 0) [[unlikely]]
-    return Submit::misaligned;
-  if (!live_) [[unlikely]]
-    return Submit::stopped;
-  if (blocks > max_blocks_ || blocks > to_boundary(lba)) [[unlikely]] {
-    return split({this, done, context, lba, blocks, data, opcode, flags, 0, {}});
-  }
-  return send(opcode, flags, lba, static_cast<std::uint32_t>(blocks), data, done, context) ? Submit::accepted
-                                                                                           : Submit::queue_full;
+  if (blocks == 0 || (data.size_bytes & block_mask_) != 0) return Submit::bad_size;
+  if (!in_range(lba, blocks)) return Submit::out_of_range;
+  if ((data.iova & 3) != 0) return Submit::misaligned;
+  if (!live_) return Submit::stopped;
+  if (blocks > max_blocks_ || blocks > to_boundary(lba)) return split(operation, lba, blocks, data, done, context);
+  return send(operation, lba, static_cast<std::uint32_t>(blocks), data, done, context) ? Submit::accepted
+                                                                                       : Submit::queue_full;
 }
 
-// One read, write or write zeroes; without data, no PRP.
-inline bool Channel::send(IoOpcode opcode, std::uint32_t flags, std::uint64_t lba, std::uint32_t blocks,
-                          const dma::Slice& data, Callback done, void* context) noexcept {
-  return queue_.submit(done, context, now_ms_ + timeout_ms_, [&](nvme::Command& slot, std::uint16_t index) {
-    nvme::Prps prps{0, 0};
-    if (data.size_bytes != 0) prps = nvme::build_prps(data.iova, data.size_bytes, memory_.list(index));
-    slot.cdw0 = static_cast<std::uint32_t>(opcode);
+Submit Channel::readv(std::uint64_t lba, std::span<const dma::Slice> into, Callback done, void* context) noexcept {
+  return transfer({IoOpcode::read, 0}, lba, into, done, context);
+}
+
+Submit Channel::writev(std::uint64_t lba, std::span<const dma::Slice> from, Callback done, void* context,
+                       bool fua) noexcept {
+  return transfer({IoOpcode::write, nvme::rw::kFua.put(0u, fua ? 1 : 0)}, lba, from, done, context);
+}
+
+inline Submit Channel::transfer(Operation operation, std::uint64_t lba, std::span<const dma::Slice> pieces,
+                                Callback done, void* context) noexcept {
+  std::uint64_t bytes = 0;
+  for (const dma::Slice& piece : pieces) bytes += piece.size_bytes;
+  const std::uint64_t blocks = bytes >> block_shift_;
+  if (blocks == 0 || blocks << block_shift_ != bytes || blocks > max_blocks_) return Submit::bad_size;
+  if (!in_range(lba, blocks)) return Submit::out_of_range;
+  if (!live_) return Submit::stopped;
+  if (queue_.full()) return Submit::queue_full;
+  nvme::Prps prps;
+  if (!nvme::build_prps(pieces, memory_.list(queue_.next_index()), prps)) return Submit::misaligned;
+  (void)submit(operation, lba, static_cast<std::uint32_t>(blocks) - 1, done, context,
+               [&](std::uint16_t) { return prps; });
+  return Submit::accepted;
+}
+
+// One read or write of any number of pages.
+bool Channel::send(Operation operation, std::uint64_t lba, std::uint32_t blocks, const dma::Slice& data, Callback done,
+                   void* context) noexcept {
+  return submit(operation, lba, blocks - 1, done, context,
+                [&](std::uint16_t index) { return nvme::build_prps(data.iova, data.size_bytes, memory_.list(index)); });
+}
+
+// One read, write or write zeroes of `nlb` + 1 blocks. `prps(index)` tells them, and has the list of that record to
+// itself.
+template <typename MakePrps>
+inline bool Channel::submit(Operation operation, std::uint64_t lba, std::uint32_t nlb, Callback done, void* context,
+                            const MakePrps& prps) noexcept {
+  return queue_.submit(done, context, deadline_ms_, [&](nvme::Command& slot, std::uint16_t index) {
+    const nvme::Prps where = prps(index);
+    slot.cdw0 = static_cast<std::uint32_t>(operation.opcode);
     slot.nsid = ns_.nsid;
     slot.cdw2 = slot.cdw3 = 0;
     slot.mptr = 0;
-    slot.prp1 = prps.prp1;
-    slot.prp2 = prps.prp2;
+    slot.prp1 = where.prp1;
+    slot.prp2 = where.prp2;
     slot.cdw10 = static_cast<std::uint32_t>(lba);
     slot.cdw11 = static_cast<std::uint32_t>(lba >> 32);
-    slot.cdw12 = flags | (blocks - 1);
+    slot.cdw12 = operation.flags | nlb;
     slot.cdw13 = slot.cdw14 = slot.cdw15 = 0;
   });
 }
 
 Submit Channel::flush(Callback done, void* context) noexcept {
   if (!live_) return Submit::stopped;
-  const bool taken = queue_.submit(done, context, now_ms_ + timeout_ms_, [&](nvme::Command& slot, std::uint16_t) {
+  const bool taken = queue_.submit(done, context, deadline_ms_, [&](nvme::Command& slot, std::uint16_t) {
     slot = {};
     slot.cdw0 = static_cast<std::uint32_t>(IoOpcode::flush);
     slot.nsid = ns_.nsid;
@@ -96,7 +140,7 @@ Submit Channel::write_zeroes(std::uint64_t lba, std::uint64_t blocks, Callback d
   if (blocks == 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
   if (!live_) return Submit::stopped;
-  return split({this, done, context, lba, blocks, {}, IoOpcode::write_zeroes, 0, 0, {}});
+  return split({IoOpcode::write_zeroes, 0}, lba, blocks, {}, done, context);
 }
 
 Submit Channel::deallocate(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept {
@@ -104,12 +148,12 @@ Submit Channel::deallocate(std::uint64_t lba, std::uint64_t blocks, Callback don
   if (blocks == 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
   if (!live_) return Submit::stopped;
-  return split({this, done, context, lba, blocks, {}, IoOpcode::dataset_management, 0, 0, {}});
+  return split({IoOpcode::dataset_management, 0}, lba, blocks, {}, done, context);
 }
 
 // One Dataset Management command, of at most ns_.deallocate_blocks.
 bool Channel::send_ranges(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept {
-  return queue_.submit(done, context, now_ms_ + timeout_ms_, [&](nvme::Command& slot, std::uint16_t index) {
+  return queue_.submit(done, context, deadline_ms_, [&](nvme::Command& slot, std::uint16_t index) {
     // The command's PRP list has a page that this command does not need as a list: it carries the ranges.
     const nvme::PrpList page = memory_.list(index);
     auto* const ranges = reinterpret_cast<nvme::DsmRange*>(page.entries);
@@ -129,10 +173,11 @@ bool Channel::send_ranges(std::uint64_t lba, std::uint64_t blocks, Callback done
   });
 }
 
-Submit Channel::split(const Split& request) noexcept {
+Submit Channel::split(Operation operation, std::uint64_t lba, std::uint64_t blocks, const dma::Slice& data,
+                      Callback done, void* context) noexcept {
   Split* const split = splits_.take();
   if (split == nullptr) return Submit::queue_full;
-  *split = request;
+  *split = {this, done, context, lba, blocks, data, operation, 0, {}};
   send_pieces(*split);
   if (split->in_flight != 0) return Submit::accepted;
   splits_.give_back(split);
@@ -142,22 +187,32 @@ Submit Channel::split(const Split& request) noexcept {
 void Channel::send_pieces(Split& split) noexcept {
   while (split.blocks_left != 0) {
     const std::uint64_t blocks = std::min(split.blocks_left, largest_piece(split));
-    const std::uint64_t bytes = split.data.size_bytes != 0 ? blocks << block_shift_ : 0;
-    const bool sent = split.opcode == IoOpcode::dataset_management
-                          ? send_ranges(split.lba, blocks, on_piece, &split)
-                          : send(split.opcode, split.flags, split.lba, static_cast<std::uint32_t>(blocks),
-                                 split.data.part(0, bytes), on_piece, &split);
-    if (!sent) return;
+    if (!send_piece(split, blocks)) return;
     ++split.in_flight;
     split.lba += blocks;
     split.blocks_left -= blocks;
-    // The last piece may leave an empty slice behind: blocks_left ends the loop before it is looked at.
-    split.data = split.data.part(bytes, split.data.size_bytes - bytes);
+  }
+}
+
+bool Channel::send_piece(Split& split, std::uint64_t blocks) noexcept {
+  const auto count = static_cast<std::uint32_t>(blocks);
+  switch (split.operation.opcode) {
+    case IoOpcode::dataset_management:
+      return send_ranges(split.lba, blocks, on_piece, &split);
+    case IoOpcode::write_zeroes:
+      return submit(split.operation, split.lba, count - 1, on_piece, &split,
+                    [](std::uint16_t) { return nvme::Prps{0, 0}; });
+    default: {
+      const std::uint64_t bytes = blocks << block_shift_;
+      if (!send(split.operation, split.lba, count, split.data.part(0, bytes), on_piece, &split)) return false;
+      split.data = split.data.part(bytes, split.data.size_bytes - bytes);  // empty after the last one
+      return true;
+    }
   }
 }
 
 std::uint64_t Channel::largest_piece(const Split& split) const noexcept {
-  switch (split.opcode) {
+  switch (split.operation.opcode) {
     case IoOpcode::dataset_management:
       return ns_.deallocate_blocks;
     case IoOpcode::write_zeroes:
@@ -196,10 +251,34 @@ unsigned Channel::poll(unsigned limit) noexcept {
   return queue_.poll(limit);
 }
 
+unsigned Channel::wait(std::uint32_t timeout_ms, unsigned limit) noexcept {
+  unsigned answered = poll(limit);
+  if (answered != 0 || in_flight() == 0) return answered;
+  Clock& clock = steady_clock();
+  const std::uint64_t start_ns = clock.now_ns();
+  const std::uint64_t timeout_ns = timeout_ms * kNsPerMs;
+  for (std::uint64_t passed_ns = 0; passed_ns < timeout_ns; passed_ns = clock.now_ns() - start_ns) {
+    const bool sleeps = wait_ == Wait::interrupt || (wait_ == Wait::adaptive && passed_ns >= kSpinNs);
+    // Emptied before the look, so that what comes after the look wakes us.
+    if (sleeps) interrupt_->drain();
+    answered = poll(limit);
+    if (answered != 0 || in_flight() == 0) return answered;
+    if (sleeps) {
+      (void)interrupt_->wait(std::min(timeout_ns - passed_ns, kLongestSleepMs * kNsPerMs));
+    } else if (wait_ == Wait::monitor) {
+      queue_.wait_for_completion(wait_for_write);
+    } else {
+      nvme::spin_pause();
+    }
+  }
+  return poll(limit);
+}
+
 // Something changed, or the queue is waiting to be made anew. Returns how many commands were answered because of it.
 unsigned Channel::notice(nvme::Pulse pulse) noexcept {
   const nvme::Pulse last{seen_pulse_};
   now_ms_ += std::min(pulse.tick_ms() - last.tick_ms(), kMaxTickStepMs);
+  deadline_ms_ = now_ms_ + timeout_ms_;
   seen_pulse_ = pulse.word;
 
   if (live_ && works_in(pulse)) {
@@ -232,12 +311,15 @@ void Channel::revive(nvme::Pulse pulse) noexcept {
 }
 
 nvme::IoQueue Channel::description() const noexcept {
-  return {qid_, memory_.entries(), memory_.submissions_iova(), memory_.completions_iova()};
+  nvme::IoQueue queue{qid_, memory_.entries(), memory_.submissions_iova(), memory_.completions_iova()};
+  if (interrupt_ != nullptr) queue.interrupt_vector = qid_;
+  return queue;
 }
 
 Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, const Namespace& ns,
                                                  const ChannelOptions& options) {
-  const std::uint32_t most_entries = std::bit_floor(controller.max_queue_entries());
+  if (const auto can = can_wait(options.wait); !can) return std::unexpected(can.error());
+  const std::uint32_t most_entries = controller.max_queue_entries();
   if (most_entries < 2) return fail("the controller's queues hold one entry (CAP.MQES 0)", "it can do no I/O");
   std::uint32_t depth = std::clamp<std::uint32_t>(options.depth, 1, nvme::QueuePair::kMaxDepth);
   depth = std::min(depth, most_entries - 1);
@@ -246,7 +328,7 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
     return fail(fmt::format("a block has {} bytes, more than one command may carry", ns.block_size_bytes),
                 "allow larger transfers");
   }
-  auto memory = nvme::QueueMemory::allocate(*controller.space(), std::bit_ceil(depth + 1), depth,
+  auto memory = nvme::QueueMemory::allocate(*controller.space(), depth + 1, depth,
                                             std::max(1u, nvme::prp_list_pages(transfer_bytes)));
   if (!memory) return std::unexpected(memory.error());
 
@@ -258,7 +340,12 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
     return std::unexpected(doorbells.error());
   }
   std::unique_ptr<Channel> channel(
-      new Channel(controller, *qid, *doorbells, std::move(*memory), ns, transfer_bytes, options.timeout_ms));
+      new Channel(controller, *qid, *doorbells, std::move(*memory), ns, transfer_bytes, options));
+  if (options.wait == Wait::adaptive || options.wait == Wait::interrupt) {
+    const auto interrupt = controller.interrupt(*qid);
+    if (!interrupt) return std::unexpected(interrupt.error());
+    channel->interrupt_ = *interrupt;
+  }
   const auto epoch = controller.create_queue(channel->description());
   if (!epoch) return std::unexpected(epoch.error());
   channel->epoch_ = *epoch;
@@ -267,20 +354,24 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
 }
 
 Channel::Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbells doorbells, nvme::QueueMemory memory,
-                 const Namespace& ns, std::uint32_t max_transfer_bytes, std::uint32_t timeout_ms)
+                 const Namespace& ns, std::uint32_t max_transfer_bytes, const ChannelOptions& options)
     : pulse_(&controller.pulse()),
       seen_pulse_(pulse_->load(std::memory_order_acquire)),
       qid_(qid),
       block_shift_(static_cast<unsigned>(std::countr_zero(ns.block_size_bytes))),
+      block_mask_(ns.block_size_bytes - 1),
       max_blocks_(max_transfer_bytes >> block_shift_),
-      timeout_ms_(std::min(timeout_ms, kLongestTimeoutMs) + kMaxTickStepMs),
-      boundary_mask_(boundary_mask(ns.boundary_blocks)),
+      deadline_ms_(std::min(options.timeout_ms, kLongestTimeoutMs) + kMaxTickStepMs),
+      boundary_blocks_(boundary_blocks(ns.boundary_blocks)),
+      boundary_mask_(boundary_blocks_ - 1),
       ns_(ns),
       memory_(std::move(memory)),
       queue_(memory_.make_queue(doorbells.submission, doorbells.completion)),
       splits_(queue_.depth()),
       controller_(controller),
-      doorbells_(doorbells) {}
+      doorbells_(doorbells),
+      wait_(options.wait),
+      timeout_ms_(deadline_ms_) {}
 
 Channel::~Channel() {
   if (live_) controller_.parked();

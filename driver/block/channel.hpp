@@ -9,10 +9,12 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "pollux/dma/space.hpp"
 #include "pollux/driver/block/namespace.hpp"
 #include "pollux/driver/block/split.hpp"
+#include "pollux/driver/block/wait.hpp"
 #include "pollux/driver/controller.hpp"
 #include "pollux/driver/queue_memory.hpp"
 
@@ -27,14 +29,11 @@ enum class Submit : std::uint8_t {
   accepted,
   queue_full,    // nothing is wrong: poll, then try again
   out_of_range,  // LBA + length lies past the end of the namespace
-  bad_size,      // zero, or not a multiple of the block size
-  misaligned,    // the buffer does not begin at a dword
+  bad_size,      // zero, or not a multiple of the block size; several pieces: more than one command may carry
+  misaligned,    // the buffer does not begin at a dword; several pieces: they do not meet at pages
   unsupported,   // the controller lacks this command
   stopped,       // the controller is being reset, or is gone: poll
 };
-
-// How a channel's owner learns of completions. Chosen when the channel is made.
-enum class Wait : std::uint8_t { poll };
 
 struct ChannelOptions {
   std::uint16_t depth = 128;  // commands that may be in flight, 1 to 4095; lowered to what the controller's queues hold
@@ -42,7 +41,7 @@ struct ChannelOptions {
   std::uint32_t max_transfer_bytes = 0;
   // Until a command is given up and the controller reset; noticed while someone calls Drive::poll() every second.
   std::uint32_t timeout_ms = 30'000;
-  Wait wait = Wait::poll;
+  Wait wait = Wait::poll;  // how wait() waits
 };
 
 class Channel {
@@ -61,6 +60,14 @@ class Channel {
   [[nodiscard]] Submit write(std::uint64_t lba, const dma::Slice& from, Callback done, void* context,
                              bool fua = false) noexcept;
 
+  // The same into and from several pieces of memory, as one command: at most max_transfer_bytes() in all. Each piece
+  // but the first begins at a page of 4 KiB, each but the last ends at one; else `misaligned`. The span is read before
+  // the call returns.
+  [[nodiscard]] Submit readv(std::uint64_t lba, std::span<const dma::Slice> into, Callback done,
+                             void* context) noexcept;
+  [[nodiscard]] Submit writev(std::uint64_t lba, std::span<const dma::Slice> from, Callback done, void* context,
+                              bool fua = false) noexcept;
+
   // Makes every write that was answered before this call durable.
   [[nodiscard]] Submit flush(Callback done, void* context) noexcept;
 
@@ -77,11 +84,20 @@ class Channel {
   // pair anew: that takes two admin commands, bounded as they are.
   unsigned poll(unsigned limit = 64) noexcept;
 
+  // Like poll(), but if there is nothing to answer it waits for something, in the way that was chosen when the channel
+  // was made, at most `timeout_ms`. Returns at once while nothing is in flight. What must be done besides,
+  // Drive::poll() above all, is the caller's between two calls: a reset that another thread makes is noticed within
+  // kLongestSleepMs.
+  unsigned wait(std::uint32_t timeout_ms, unsigned limit = 64) noexcept;
+
+  static constexpr std::uint64_t kSpinNs = 20'000;  // before an adaptive channel sleeps
+  static constexpr std::uint32_t kLongestSleepMs = 100;
+
   // Commands: a split request may be several, and is at least one.
   unsigned in_flight() const noexcept { return queue_.in_flight(); }
   unsigned depth() const noexcept { return queue_.depth(); }
   const Namespace& ns() const noexcept { return ns_; }
-  std::uint32_t max_transfer_bytes() const noexcept { return max_blocks_ << block_shift_; }
+  std::uint32_t max_transfer_bytes() const noexcept { return static_cast<std::uint32_t>(max_blocks_ << block_shift_); }
 
  private:
   friend class Drive;
@@ -89,21 +105,30 @@ class Channel {
   static Result<std::unique_ptr<Channel>> create(nvme::Controller& controller, const Namespace& ns,
                                                  const ChannelOptions& options);
   Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbells doorbells, nvme::QueueMemory memory,
-          const Namespace& ns, std::uint32_t max_transfer_bytes, std::uint32_t timeout_ms);
+          const Namespace& ns, std::uint32_t max_transfer_bytes, const ChannelOptions& options);
 
-  Submit transfer(nvme::IoOpcode opcode, std::uint32_t flags, std::uint64_t lba, const dma::Slice& data, Callback done,
+  [[gnu::always_inline]] Submit transfer(Operation operation, std::uint64_t lba, const dma::Slice& data, Callback done,
+                                         void* context) noexcept;
+  Submit transfer_other(Operation operation, std::uint64_t lba, const dma::Slice& data, Callback done,
+                        void* context) noexcept;
+  Submit transfer(Operation operation, std::uint64_t lba, std::span<const dma::Slice> pieces, Callback done,
                   void* context) noexcept;
-  bool send(nvme::IoOpcode opcode, std::uint32_t flags, std::uint64_t lba, std::uint32_t blocks, const dma::Slice& data,
-            Callback done, void* context) noexcept;
+  bool send(Operation operation, std::uint64_t lba, std::uint32_t blocks, const dma::Slice& data, Callback done,
+            void* context) noexcept;
+  template <typename MakePrps>
+  [[gnu::always_inline]] bool submit(Operation operation, std::uint64_t lba, std::uint32_t nlb, Callback done,
+                                     void* context, const MakePrps& prps) noexcept;
   bool in_range(std::uint64_t lba, std::uint64_t blocks) const noexcept {
     return lba <= ns_.block_count && blocks <= ns_.block_count - lba;
   }
   // Blocks from `lba` to the next boundary that no command should cross.
-  std::uint64_t to_boundary(std::uint64_t lba) const noexcept { return boundary_mask_ + 1 - (lba & boundary_mask_); }
+  std::uint64_t to_boundary(std::uint64_t lba) const noexcept { return boundary_blocks_ - (lba & boundary_mask_); }
 
   bool send_ranges(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept;
-  Submit split(const Split& request) noexcept;
+  Submit split(Operation operation, std::uint64_t lba, std::uint64_t blocks, const dma::Slice& data, Callback done,
+               void* context) noexcept;
   void send_pieces(Split& split) noexcept;
+  bool send_piece(Split& split, std::uint64_t blocks) noexcept;
   std::uint64_t largest_piece(const Split& split) const noexcept;  // blocks of the next command
   static void on_piece(void* context, nvme::Status status) noexcept;
 
@@ -123,9 +148,11 @@ class Channel {
   std::uint32_t now_ms_ = 0;  // this channel's coarse clock, for deadlines
   const std::uint16_t qid_;
   const unsigned block_shift_;
-  const std::uint32_t max_blocks_;     // of one command with data
-  const std::uint32_t timeout_ms_;     // and one step of the coarse clock, which may come right after the submission
-  const std::uint64_t boundary_mask_;  // NOIOB − 1, or one that no request reaches
+  const std::uint32_t block_mask_;
+  const std::uint64_t max_blocks_;       // of one command with data
+  std::uint32_t deadline_ms_;            // of a command that is submitted now
+  const std::uint64_t boundary_blocks_;  // NOIOB, 2^n, or one that no request reaches
+  const std::uint64_t boundary_mask_;
   const Namespace ns_;
   nvme::QueueMemory memory_;
   nvme::QueuePair queue_;
@@ -134,6 +161,9 @@ class Channel {
   SplitPool splits_;
   nvme::Controller& controller_;
   const nvme::Doorbells doorbells_;
+  const Wait wait_;
+  const vfio::Eventfd* interrupt_ = nullptr;  // of the queue, where the channel sleeps on it
+  const std::uint32_t timeout_ms_;  // and one step of the coarse clock, which may come right after the submission
   std::uint32_t deadlines_checked_ms_ = 0;
 };
 

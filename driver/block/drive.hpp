@@ -23,6 +23,7 @@ struct OpenOptions {
   std::span<const vfio::Scheme> schemes = {};   // kinds of address beyond the kernel's, as softnvme::scheme()
   std::shared_ptr<dma::Space> space = nullptr;  // an address space to share with other drives; none: one of its own
   std::uint16_t io_queues = 16;                 // how many queue pairs to ask the controller for
+  bool shadow_doorbells = true;                 // used where the controller offers them; false: its registers only
   Clock* clock = &steady_clock();
 };
 

@@ -13,6 +13,12 @@ namespace pollux {
 
 class Channel;
 
+// What a command does, and CDW12 without the number of blocks.
+struct Operation {
+  nvme::IoOpcode opcode;
+  std::uint32_t flags;
+};
+
 struct Split {
   Channel* channel;
   nvme::Callback done;
@@ -20,8 +26,7 @@ struct Split {
   std::uint64_t lba;          // of the next piece
   std::uint64_t blocks_left;  // not yet sent
   dma::Slice data;            // of the pieces not yet sent; empty for commands without data
-  nvme::IoOpcode opcode;
-  std::uint32_t flags;      // CDW12 without the length
+  Operation operation;
   std::uint32_t in_flight;  // pieces
   nvme::Status status;      // the first that is not success
 };

@@ -3,52 +3,61 @@
 // base 2.0c, 3.3.1, 3.3.3.2.
 #pragma once
 
-#include <bit>
 #include <cassert>
 #include <cstdint>
 #include <span>
 
 #include "pollux/driver/queue/barrier.hpp"
+#include "pollux/driver/queue/doorbell.hpp"
 #include "pollux/driver/spec/completion.hpp"
 
 namespace pollux::nvme {
 
 class CompletionQueue {
  public:
-  // The ring has 2^n entries, at least 2, zeroed, in memory that the device reaches. `doorbell` is the head doorbell,
-  // or a word in its place.
-  CompletionQueue(std::span<const Completion> ring, volatile std::uint32_t* doorbell) noexcept
-      : ring_(ring.data()), doorbell_(doorbell), mask_(static_cast<std::uint32_t>(ring.size()) - 1) {
-    assert(ring.size() >= 2 && std::has_single_bit(ring.size()));
+  // The ring has at least 2 entries, zeroed, in memory that the device reaches.
+  CompletionQueue(std::span<const Completion> ring, const Doorbell& doorbell) noexcept
+      : head_(ring.data()),
+        acknowledged_head_(ring.data()),
+        ring_(ring.data()),
+        end_(ring.data() + ring.size()),
+        doorbell_(doorbell) {
+    assert(ring.size() >= 2);
   }
 
   // The tail word of the next entry, read once. It belongs to a new completion if is_new() says so of it.
-  std::uint64_t peek() const noexcept { return load_from_device(&ring_[head_].tail); }
-  bool is_new(std::uint64_t tail) const noexcept { return cqe::kPhase.of(tail) == phase_; }
+  std::uint64_t peek() const noexcept { return load_from_device(&head_->tail); }
+  bool is_new(std::uint64_t tail) const noexcept { return ((tail ^ phase_) & kPhaseMask) == 0; }
 
-  // The entry at the head, whole; valid until acknowledge().
-  const Completion& entry() const noexcept { return ring_[head_]; }
+  const std::uint64_t* next_word() const noexcept { return &head_->tail; }  // the one that peek() reads
 
   void pop() noexcept {
-    head_ = (head_ + 1) & mask_;
-    phase_ ^= head_ == 0;
+    if (++head_ == end_) [[unlikely]] {
+      head_ = ring_;
+      phase_ ^= kPhaseMask;
+    }
   }
+
+  // The entry that was popped last, whole; valid until acknowledge().
+  const Completion& popped() const noexcept { return (head_ == ring_ ? end_ : head_)[-1]; }
 
   bool has_unacknowledged() const noexcept { return head_ != acknowledged_head_; }
 
   // Gives every entry popped since the last call back to the controller.
   void acknowledge() noexcept {
     acknowledged_head_ = head_;
-    store_doorbell(doorbell_, head_);
+    doorbell_.ring(static_cast<std::uint32_t>(head_ - ring_));
   }
 
  private:
+  static constexpr std::uint64_t kPhaseMask = cqe::kPhase.put(std::uint64_t{0}, 1);
+
+  const Completion* head_;
+  std::uint64_t phase_ = kPhaseMask;     // of a new entry, where the entry has it
+  const Completion* acknowledged_head_;  // what the controller knows
   const Completion* ring_;
-  volatile std::uint32_t* doorbell_;
-  std::uint32_t mask_;
-  std::uint32_t head_ = 0;
-  std::uint32_t acknowledged_head_ = 0;  // what the controller knows
-  std::uint32_t phase_ = 1;
+  const Completion* end_;
+  Doorbell doorbell_;
 };
 
 }  // namespace pollux::nvme

@@ -5,7 +5,9 @@
 // if entries remain.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace pollux::nvme {
 
@@ -35,7 +37,7 @@ constexpr std::uint32_t prp_list_pages(std::uint64_t bytes) {
 
 // Describes [iova, iova + bytes), which is contiguous for the device. `iova` is a multiple of 4, `bytes` is not 0, and
 // `list` has prp_list_pages(bytes) pages.
-inline Prps build_prps(std::uint64_t iova, std::uint64_t bytes, const PrpList& list) {
+inline Prps build_prps(std::uint64_t iova, std::uint64_t bytes, const PrpList& list) noexcept {
   const std::uint64_t last_page = (iova + bytes - 1) & ~(kPageBytes - 1);
   std::uint64_t page = (iova & ~(kPageBytes - 1)) + kPageBytes;
   if (page > last_page) return {iova, 0};
@@ -51,6 +53,43 @@ inline Prps build_prps(std::uint64_t iova, std::uint64_t bytes, const PrpList& l
     page += kPageBytes;
   }
   return {iova, list.iova};
+}
+
+// Describes several pieces, one after the other, as one transfer. `list` has prp_list_pages(bytes of all) pages; a
+// piece has `iova` and `size_bytes`. False, with nothing described: PRPs cannot say it. Each piece but the first has to
+// begin at a page, each but the last to end at one; the first begins at a dword and is not empty.
+template <typename Piece>
+[[nodiscard]] inline bool build_prps(std::span<const Piece> pieces, const PrpList& list, Prps& prps) noexcept {
+  const std::uint64_t begin = pieces.front().iova;
+  std::uint64_t end = begin + pieces.front().size_bytes;
+  if ((begin & 3) != 0 || begin == end) return false;
+  std::uint64_t page = (begin & ~(kPageBytes - 1)) + kPageBytes;  // PRP1 covers the one before
+  std::uint64_t* entry = list.entries;
+  std::uint64_t* chain = entry + kPrpsAPage;  // where this page of the list ends
+  const Piece* const last = &pieces.back();
+  for (const Piece* piece = &pieces.front();;) {
+    for (; page < end; page += kPageBytes) {
+      if (entry == chain) [[unlikely]] {
+        // Entries remain: the last one moves to the next page of the list, and makes room for the chain.
+        *entry = entry[-1];
+        entry[-1] = list.iova + static_cast<std::uint64_t>(entry - list.entries) * sizeof *entry;
+        ++entry;
+        chain += kPrpsAPage;
+      }
+      *entry++ = page;
+    }
+    if (piece == last) break;
+    ++piece;
+    page = piece->iova;
+    if (((end | page) & (kPageBytes - 1)) != 0) [[unlikely]]
+      return false;
+    end = page + piece->size_bytes;
+  }
+  prps.prp1 = begin;
+  prps.prp2 = list.iova;
+  if (entry <= list.entries + 1) [[unlikely]]
+    prps.prp2 = entry == list.entries ? 0 : list.entries[0];
+  return true;
 }
 
 }  // namespace pollux::nvme

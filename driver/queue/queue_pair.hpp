@@ -26,7 +26,6 @@ struct Request {
   void* context;
   std::uint32_t deadline;  // in ticks of the owner's coarse clock
   std::uint16_t cid;       // as sent; kCidReserved while the record is free
-  std::uint16_t unused;
 };
 static_assert(sizeof(Request) == 24,
               "two and a quarter cache lines an I/O: the SQE, a quarter of a CQE line, and this");
@@ -43,21 +42,22 @@ class QueuePair {
     std::span<Completion> completions;
     std::span<Request> requests;
     std::span<std::uint16_t> free_indices;
-    volatile std::uint32_t* submission_doorbell;
-    volatile std::uint32_t* completion_doorbell;
+    Doorbell submission_doorbell;
+    Doorbell completion_doorbell;
   };
 
   explicit QueuePair(const Memory& memory) noexcept
       : submission_queue_(memory.submissions, memory.submission_doorbell),
         completion_queue_(memory.completions, memory.completion_doorbell),
         requests_(memory.requests.data()),
-        free_indices_(memory.free_indices.data()),
+        free_top_(memory.free_indices.data()),
+        free_bottom_(memory.free_indices.data()),
         depth_(static_cast<std::uint32_t>(memory.requests.size())) {
     assert(depth_ >= 1 && depth_ <= kMaxDepth && memory.free_indices.size() >= depth_);
     assert(depth_ < memory.submissions.size() && depth_ < memory.completions.size());
-    for (free_count_ = 0; free_count_ < depth_; ++free_count_) {
-      free_indices_[free_count_] = static_cast<std::uint16_t>(depth_ - 1 - free_count_);
-      requests_[free_count_] = {nullptr, nullptr, 0, kCidReserved, 0};
+    for (std::uint32_t index = depth_; index-- != 0;) {
+      requests_[index].cid = kCidReserved;
+      *free_top_++ = static_cast<std::uint16_t>(index);
     }
   }
 
@@ -65,12 +65,17 @@ class QueuePair {
   // `fill(Command&, index)` writes the whole entry but its CID, in its slot; `index` < depth() names the record, and
   // whatever else the caller keeps a command.
   template <typename Fill>
-  [[nodiscard]] bool submit(Callback done, void* context, std::uint32_t deadline, Fill&& fill) noexcept {
-    if (free_count_ == 0) [[unlikely]]
+  [[nodiscard, gnu::always_inline]] bool submit(Callback done, void* context, std::uint32_t deadline,
+                                                Fill&& fill) noexcept {
+    if (full()) [[unlikely]]
       return false;
-    const std::uint16_t index = free_indices_[--free_count_];
+    const std::uint16_t index = *--free_top_;
     const auto cid = static_cast<std::uint16_t>(generation_ | index);
-    requests_[index] = {done, context, deadline, cid, 0};
+    Request& request = requests_[index];
+    request.done = done;
+    request.context = context;
+    request.deadline = deadline;
+    request.cid = cid;
     Command& slot = submission_queue_.slot();
     fill(slot, index);
     slot.cdw0 = cdw0::kCid.put(slot.cdw0, cid);  // whatever stood there
@@ -89,34 +94,25 @@ class QueuePair {
   // Rings, answers at most `limit` completions, acknowledges them with one doorbell, and returns their number.
   unsigned poll(unsigned limit) noexcept {
     ring();
-    unsigned answered = 0;
-    while (answered < limit) {
-      const std::uint64_t tail = completion_queue_.peek();
-      if (!completion_queue_.is_new(tail)) break;
-      result_ = &completion_queue_.entry();
-      completion_queue_.pop();
-      ++answered;
+    const std::uint64_t tail = completion_queue_.peek();
+    return completion_queue_.is_new(tail) ? reap(tail, limit) : 0;
+  }
 
-      const auto cid = static_cast<std::uint16_t>(cqe::kCid.of(tail));
-      const std::uint16_t index = cid & kIndexMask;
-      if (index >= depth_ || requests_[index].cid != cid) [[unlikely]] {
-        ++strays_;
-        continue;
-      }
-      answer(index, Status{static_cast<std::uint16_t>(cqe::kStatus.of(tail))});
-    }
-    if (completion_queue_.has_unacknowledged()) completion_queue_.acknowledge();
-    return answered;
+  // Calls `wait(word, value)` with the word that the next completion changes and what it holds, if none has come.
+  template <typename WaitForWrite>
+  void wait_for_completion(WaitForWrite&& wait) const noexcept {
+    const std::uint64_t tail = completion_queue_.peek();
+    if (!completion_queue_.is_new(tail)) wait(completion_queue_.next_word(), tail);
   }
 
   // Inside a callback of poll(): dword 0 of the completion being answered.
-  std::uint32_t result_dw0() const noexcept { return result_->dw0; }
+  std::uint32_t result_dw0() const noexcept { return completion_queue_.popped().dw0; }
 
   // Answers every command in flight with `status`; their callbacks may not submit. Only when the controller can no
   // longer reach the memory that they name: it is disabled or gone.
   void fail_all(Status status) noexcept {
     for (std::uint32_t index = 0; index < depth_; ++index) {
-      if (requests_[index].cid != kCidReserved) answer(static_cast<std::uint16_t>(index), status);
+      if (requests_[index].cid != kCidReserved) answer(index, status);
     }
   }
 
@@ -129,8 +125,13 @@ class QueuePair {
     return false;
   }
 
+  bool full() const noexcept { return free_top_ == free_bottom_; }
+
+  // The `index` that the next submit() will name, while the queue is not full: for what has to be ready before it.
+  std::uint16_t next_index() const noexcept { return free_top_[-1]; }
+
   unsigned depth() const noexcept { return depth_; }
-  unsigned in_flight() const noexcept { return depth_ - free_count_; }
+  unsigned in_flight() const noexcept { return depth_ - static_cast<unsigned>(free_top_ - free_bottom_); }
   std::uint64_t strays() const noexcept { return strays_; }  // completions that answered nothing of ours
 
  private:
@@ -138,12 +139,35 @@ class QueuePair {
   static constexpr std::uint16_t kGenerationStep = 1u << kIndexBits;
   static_assert(kMaxDepth - 1 < kIndexMask, "index FFFh with generation Fh would be the reserved CID");
 
-  void answer(std::uint16_t index, Status status) noexcept {
+  // Apart from poll(), so that finding nothing stays cheap.
+  [[gnu::noinline]] unsigned reap(std::uint64_t tail, unsigned limit) noexcept {
+    unsigned answered = 0;
+    for (; answered != limit && completion_queue_.is_new(tail); ++answered) {
+      completion_queue_.pop();
+      answer(tail);
+      tail = completion_queue_.peek();
+    }
+    if (completion_queue_.has_unacknowledged()) completion_queue_.acknowledge();
+    return answered;
+  }
+
+  // What a completion entry says: to whom it belongs, if it is anybody's.
+  void answer(std::uint64_t tail) noexcept {
+    const auto cid = static_cast<std::uint32_t>(cqe::kCid.of(tail));
+    const std::uint32_t index = cid & kIndexMask;
+    if (index >= depth_ || requests_[index].cid != cid) [[unlikely]] {
+      ++strays_;
+      return;
+    }
+    answer(index, Status{static_cast<std::uint16_t>(cqe::kStatus.of(tail))});
+  }
+
+  void answer(std::uint32_t index, Status status) noexcept {
     Request& request = requests_[index];
     const Callback done = request.done;
     void* const context = request.context;
     request.cid = kCidReserved;
-    free_indices_[free_count_++] = index;
+    *free_top_++ = static_cast<std::uint16_t>(index);
     generation_ = static_cast<std::uint16_t>(generation_ + kGenerationStep);
     done(context, status);
   }
@@ -151,10 +175,9 @@ class QueuePair {
   SubmissionQueue submission_queue_;
   CompletionQueue completion_queue_;
   Request* requests_;
-  std::uint16_t* free_indices_;
-  const Completion* result_ = nullptr;
+  std::uint16_t* free_top_;  // the free indices lie between the two, last in first out: its record is likely cached
+  std::uint16_t* free_bottom_;
   std::uint32_t depth_;
-  std::uint32_t free_count_ = 0;
   std::uint16_t generation_ = 0;
   std::uint64_t strays_ = 0;
 };

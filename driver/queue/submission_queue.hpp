@@ -3,46 +3,51 @@
 // 1 always finds a free one, because a command whose completion was seen has been fetched. NVMe base 2.0c, 3.3.1.
 #pragma once
 
-#include <bit>
 #include <cassert>
 #include <cstdint>
 #include <span>
 
-#include "pollux/driver/queue/barrier.hpp"
+#include "pollux/driver/queue/doorbell.hpp"
 #include "pollux/driver/spec/command.hpp"
 
 namespace pollux::nvme {
 
 class SubmissionQueue {
  public:
-  // The ring has 2^n entries, at least 2, in memory that the device reaches. `doorbell` is the tail doorbell, or a word
-  // in its place.
-  SubmissionQueue(std::span<Command> ring, volatile std::uint32_t* doorbell) noexcept
-      : ring_(ring.data()), doorbell_(doorbell), mask_(static_cast<std::uint32_t>(ring.size()) - 1) {
-    assert(ring.size() >= 2 && std::has_single_bit(ring.size()));
+  // The ring has at least 2 entries, in memory that the device reaches.
+  SubmissionQueue(std::span<Command> ring, const Doorbell& doorbell) noexcept
+      : tail_(ring.data()),
+        rung_tail_(ring.data()),
+        ring_(ring.data()),
+        end_(ring.data() + ring.size()),
+        doorbell_(doorbell) {
+    assert(ring.size() >= 2);
   }
 
   // The slot that the next command is written to, in place: built on the stack and copied, the wide loads of the copy
   // would wait for the narrow stores before them.
-  Command& slot() noexcept { return ring_[tail_]; }
+  Command& slot() noexcept { return *tail_; }
 
   // The slot is complete: it goes out with the next ring().
-  void advance() noexcept { tail_ = (tail_ + 1) & mask_; }
+  void advance() noexcept {
+    if (++tail_ == end_) [[unlikely]]
+      tail_ = ring_;
+  }
 
   bool has_unrung() const noexcept { return tail_ != rung_tail_; }
 
   // Tells the controller about every slot completed since the last call.
   void ring() noexcept {
     rung_tail_ = tail_;
-    store_doorbell(doorbell_, tail_);
+    doorbell_.ring(static_cast<std::uint32_t>(tail_ - ring_));
   }
 
  private:
+  Command* tail_;
+  Command* rung_tail_;  // what the controller knows
   Command* ring_;
-  volatile std::uint32_t* doorbell_;
-  std::uint32_t mask_;
-  std::uint32_t tail_ = 0;
-  std::uint32_t rung_tail_ = 0;  // what the controller knows
+  Command* end_;
+  Doorbell doorbell_;
 };
 
 }  // namespace pollux::nvme

@@ -79,6 +79,55 @@ TEST_CASE_METHOD(Transfer, "where a PRP list is exactly full or one entry longer
   }
 }
 
+TEST_CASE_METHOD(Transfer, "several pieces that meet at pages are written and read as one command") {
+  // The first piece ends at a page, the last begins at one; between them lie whole pages, in no order.
+  const std::uint64_t head = std::max(block(), kPage / 2), tail = block();
+  const auto memory = allocate(8 * kPage);
+  const dma::Slice pieces[] = {memory.slice(7 * kPage - head, head), memory.slice(2 * kPage, kPage),
+                               memory.slice(0, 2 * kPage), memory.slice(4 * kPage, tail)};
+  std::uint64_t bytes = 0;
+  for (const dma::Slice& piece : pieces) bytes += piece.size_bytes;
+  const dma::Slice whole = source.slice(0, bytes);
+  write_pattern(*channel, kLba, whole, 8);
+
+  fill_bytes(memory.slice(), kGuard);
+  Request request;
+  REQUIRE(channel->readv(kLba, pieces, Request::done, &request) == Submit::accepted);
+  CHECK(channel->in_flight() == 1);
+  REQUIRE(drain(*channel));
+  REQUIRE((request.answers == 1 && request.status.ok()));
+  std::uint64_t at = 0;
+  for (const dma::Slice& piece : pieces) {
+    CHECK_FALSE(first_difference(piece, 8, words(kLba) + at / sizeof(std::uint64_t)));
+    at += piece.size_bytes;
+  }
+  CHECK(all_bytes(memory.slice(5 * kPage, kPage), kGuard));
+
+  REQUIRE(channel->writev(kLba + 64, pieces, Request::done, &request) == Submit::accepted);
+  REQUIRE(drain(*channel));
+  REQUIRE((request.answers == 2 && request.status.ok()));
+  fill_bytes(whole, kGuard);
+  REQUIRE(read(*channel, kLba + 64, whole).ok());
+  CHECK_FALSE(first_difference(whole, 8, words(kLba)));
+}
+
+TEST_CASE_METHOD(Transfer, "several pieces are refused where they do not meet at pages or are more than one command") {
+  const auto memory = allocate(4 * kPage);
+  Request request;
+  const auto readv = [&](std::initializer_list<dma::Slice> pieces) {
+    return channel->readv(kLba, pieces, Request::done, &request);
+  };
+  const dma::Slice page = memory.slice(0, kPage);
+  CHECK(readv({memory.slice(kPage / 2, kPage), page}) == Submit::misaligned);
+  CHECK(readv({page, memory.slice(kPage + 4, kPage)}) == Submit::misaligned);
+  CHECK(readv({memory.slice(kPage, 0), page}) == Submit::misaligned);
+  CHECK(readv({}) == Submit::bad_size);
+  CHECK(readv({page, memory.slice(kPage, 4)}) == Submit::bad_size);
+  const std::vector<dma::Slice> many(channel->max_transfer_bytes() / kPage + 1, page);
+  CHECK(channel->readv(kLba, many, Request::done, &request) == Submit::bad_size);
+  CHECK(request.answers == 0);
+}
+
 TEST_CASE_METHOD(Transfer, "a block may begin at any dword of a page") {
   constexpr unsigned kAtOnce = 64;
   const auto deep = open_channel({.depth = kAtOnce});

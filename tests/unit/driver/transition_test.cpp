@@ -93,7 +93,7 @@ TEST_CASE("bring-up writes the admin queue's registers before EN, and gives up a
   const auto admin = make_admin();
   std::vector<std::uint32_t> order;
   bench.device.on_write = [&](std::uint32_t offset) { order.push_back(offset); };
-  BringUp machine(bench.registers, *admin, 1);
+  BringUp machine(bench.registers, *admin, nullptr, 1);
   const auto done = run_to_end(machine, bench.clock);
   REQUIRE_FALSE(done);
   CHECK(done.error().what.find("did not become ready") != std::string::npos);
@@ -111,7 +111,7 @@ TEST_CASE("CRTO bounds the wait where the controller has it") {
   bench.device.set64(reg::kCap, cap::kCrms.put(plain_cap(1), 1));
   bench.device.word(reg::kCrto) = 10;  // 5 s
   const auto admin = make_admin();
-  BringUp machine(bench.registers, *admin, 1);
+  BringUp machine(bench.registers, *admin, nullptr, 1);
   CHECK_FALSE(run_to_end(machine, bench.clock));
   CHECK(bench.clock.now_ >= 5 * kSecondNs);
 }
@@ -122,7 +122,7 @@ TEST_CASE("what a controller asks for beyond five minutes is not waited for, and
     bench.device.set64(reg::kCap, cap::kCrms.put(plain_cap(1), 1));
     bench.device.word(reg::kCrto) = 0xffff;
     const auto admin = make_admin();
-    BringUp machine(bench.registers, *admin, 1);
+    BringUp machine(bench.registers, *admin, nullptr, 1);
     const auto done = run_to_end(machine, bench.clock);
     REQUIRE_FALSE(done);
     CHECK(done.error().what.find(" 300000 ms") != std::string::npos);
@@ -155,7 +155,7 @@ TEST_CASE("what pollux cannot drive is refused before it is enabled") {
     word = "VS";
   }
   const auto admin = make_admin();
-  BringUp machine(bench.registers, *admin, 1);
+  BringUp machine(bench.registers, *admin, nullptr, 1);
   const auto step = machine.step(0);
   REQUIRE_FALSE(step);
   CHECK(step.error().what.find(word) != std::string::npos);
@@ -168,7 +168,7 @@ TEST_CASE("a fatal status while enabling ends the wait at once") {
   bench.device.on_write = [&](std::uint32_t offset) {
     if (offset == reg::kCc) bench.device.word(reg::kCsts) = 2;
   };
-  BringUp machine(bench.registers, *admin, 1);
+  BringUp machine(bench.registers, *admin, nullptr, 1);
   CHECK_FALSE(run_to_end(machine, bench.clock));
   CHECK(bench.clock.now_ < kSecondNs);
 }
@@ -179,7 +179,7 @@ TEST_CASE("an admin command that is never answered is given up, and the queue re
   bench.device.on_write = [&](std::uint32_t offset) {
     if (offset == reg::kCc) bench.device.word(reg::kCsts) = 1;
   };
-  BringUp machine(bench.registers, *admin, 1);
+  BringUp machine(bench.registers, *admin, nullptr, 1);
   const auto done = run_to_end(machine, bench.clock);
   REQUIRE_FALSE(done);
   CHECK(done.error().what.find("0x06") != std::string::npos);  // Identify

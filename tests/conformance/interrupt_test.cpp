@@ -1,0 +1,236 @@
+// Completion interrupts through the device's eventfds: a queue that asks for one signals its vector and nothing else, a
+// polled queue signals nobody, no completion is slept through, and a reset takes no vector away.
+#include <array>
+#include <utility>
+
+#include "pollux/driver/queue/prp.hpp"
+#include "pollux/driver/queue_memory.hpp"
+#include "pollux/vfio/eventfd.hpp"
+#include "test_device.hpp"
+
+namespace pollux::conformance {
+namespace {
+
+using vfio::InterruptIndex;
+
+constexpr std::size_t kVectors = 3;  // the admin queue's, and two for I/O queues
+constexpr std::uint64_t kWaitNs = kTimeoutMs * kNsPerMs;
+constexpr std::uint64_t kQuietNs = 20 * kNsPerMs;
+constexpr std::uint32_t kEntries = 8;
+
+// An I/O queue pair, made by hand so that its interrupt can be chosen.
+class Queue {
+ public:
+  Queue(Drive& drive, const Namespace& ns, std::optional<std::uint16_t> vector)
+      : controller_(drive.controller()),
+        ns_(ns),
+        memory_(*nvme::QueueMemory::allocate(*drive.space(), kEntries, kEntries - 1, 1)),
+        buffer_(*drive.allocate(kPage)),
+        id_(*controller_.take_queue_id()),
+        doorbells_(*controller_.doorbells(id_)),
+        pair_(memory_.make_queue(doorbells_.submission, doorbells_.completion)) {
+    const auto made =
+        controller_.create_queue({id_, kEntries, memory_.submissions_iova(), memory_.completions_iova(), vector});
+    if (!made) FAIL(made.error().message());
+  }
+  ~Queue() { controller_.release_queue(id_); }
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  // Reads one block, or writes it, without looking for the completion.
+  void submit(Request& request, nvme::IoOpcode opcode = nvme::IoOpcode::read) {
+    REQUIRE(pair_.submit(Request::done, &request, 0, [&](nvme::Command& slot, std::uint16_t) {
+      slot = {};
+      slot.cdw0 = static_cast<std::uint32_t>(opcode);
+      slot.nsid = ns_.nsid;
+      slot.prp1 = buffer_.slice().iova;
+    }));
+    pair_.ring();
+  }
+  void poll() { pair_.poll(kEntries); }
+  bool finish(const Request& request) {
+    const Deadline deadline;
+    while (request.answers == 0 && !deadline.passed()) poll();
+    return request.answers == 1 && request.status.ok();
+  }
+
+ private:
+  nvme::Controller& controller_;
+  Namespace ns_;
+  nvme::QueueMemory memory_;
+  dma::Buffer buffer_;
+  std::uint16_t id_;
+  nvme::Doorbells doorbells_;
+  nvme::QueuePair pair_;
+};
+
+// The drive with an eventfd a vector. Its controller was reset since, so that the admin queue has its interrupt too.
+struct Interrupted : TestDevice {
+  std::vector<vfio::Eventfd> eventfds;
+
+  Interrupted() {
+    const auto info = device().interrupt_info(InterruptIndex::msix);
+    REQUIRE(info);
+    REQUIRE(info->count >= kVectors);
+    REQUIRE(info->eventfd);
+    for (std::size_t v = 0; v < kVectors; ++v) eventfds.push_back(*vfio::Eventfd::create());
+    install();
+    REQUIRE(drive->reset());
+    quiet();
+  }
+
+  vfio::Device& device() { return drive->controller().device(); }
+  void install() {
+    std::array<int, kVectors> fds{};
+    for (std::size_t v = 0; v < kVectors; ++v) fds[v] = eventfds[v].fd();
+    const auto installed = device().set_interrupts(InterruptIndex::msix, fds);
+    if (!installed) FAIL(installed.error().message());
+  }
+  // What was signalled up to now is forgotten, once it has had the time to arrive.
+  void quiet() {
+    steady_clock().pause_ns(kQuietNs);
+    for (const vfio::Eventfd& eventfd : eventfds) eventfd.drain();
+  }
+};
+
+TEST_CASE_METHOD(Interrupted, "a completion signals the vector of its queue, and no other") {
+  Queue queue(*drive, ns, std::uint16_t{2});
+  quiet();
+  CHECK_FALSE(eventfds[2].wait(kQuietNs));
+  Request request;
+  queue.submit(request);
+  REQUIRE(eventfds[2].wait(kWaitNs));
+  queue.poll();
+  CHECK(request.answers == 1);
+  CHECK(request.status.ok());
+  CHECK_FALSE(eventfds[0].wait(kQuietNs));
+  CHECK_FALSE(eventfds[1].wait(0));
+}
+
+TEST_CASE_METHOD(Interrupted, "a polled queue signals nobody") {
+  Queue queue(*drive, ns, std::nullopt);
+  quiet();
+  for (unsigned i = 0; i < 10; ++i) {
+    Request request;
+    queue.submit(request);
+    REQUIRE(queue.finish(request));
+  }
+  CHECK_FALSE(eventfds[0].wait(kQuietNs));
+  for (const vfio::Eventfd& eventfd : eventfds) CHECK(eventfd.drain() == 0);
+}
+
+TEST_CASE_METHOD(Interrupted, "who drains, looks and then sleeps misses no completion that comes in between") {
+  constexpr unsigned kRounds = 200;
+  Queue queue(*drive, ns, std::uint16_t{1});
+  unsigned slept_through = 0, answered = 0;
+  for (unsigned round = 0; round < kRounds && slept_through == 0; ++round) {
+    Request request;
+    for (bool submitted = false; request.answers == 0 && slept_through == 0;) {
+      eventfds[1].drain();
+      queue.poll();
+      if (request.answers != 0) break;
+      if (!std::exchange(submitted, true)) {
+        queue.submit(request);
+        steady_clock().pause_ns(round % 20 * 10'000);  // it comes before the sleep, or during it
+      }
+      if (!eventfds[1].wait(kWaitNs)) ++slept_through;
+    }
+    if (request.status.ok()) answered += request.answers;
+  }
+  CHECK(slept_through == 0);
+  CHECK(answered == kRounds);
+}
+
+TEST_CASE_METHOD(Interrupted, "the admin queue signals vector 0") {
+  CHECK_FALSE(eventfds[0].wait(0));
+  nvme::Command command;
+  command.cdw0 = static_cast<std::uint32_t>(nvme::AdminOpcode::get_features);
+  command.cdw10 = static_cast<std::uint32_t>(nvme::FeatureId::number_of_queues);
+  REQUIRE(drive->controller().admin(command));
+  CHECK(eventfds[0].wait(kWaitNs));
+  CHECK_FALSE(eventfds[1].wait(kQuietNs));
+  CHECK_FALSE(eventfds[2].wait(0));
+}
+
+TEST_CASE_METHOD(Interrupted, "vectors survive a reset of the controller, and one of the function") {
+  SECTION("of the controller") { REQUIRE(drive->reset()); }
+  SECTION("of the function, behind the driver's back") {
+    REQUIRE(device().reset());
+    REQUIRE(drive->poll());
+  }
+  Queue queue(*drive, ns, std::uint16_t{1});
+  quiet();
+  Request request;
+  queue.submit(request);
+  REQUIRE(eventfds[1].wait(kWaitNs));
+  CHECK(queue.finish(request));
+  CHECK_FALSE(eventfds[2].wait(kQuietNs));
+}
+
+TEST_CASE_METHOD(Interrupted, "a set of the same size replaces the one before while its queue is in use") {
+  Queue queue(*drive, ns, std::uint16_t{1});
+  const vfio::Eventfd before = std::exchange(eventfds[1], *vfio::Eventfd::create());
+  install();
+  before.drain();
+  Request request;
+  queue.submit(request);
+  CHECK(eventfds[1].wait(kWaitNs));
+  CHECK(queue.finish(request));
+  CHECK_FALSE(before.wait(kQuietNs));
+}
+
+TEST_CASE_METHOD(Interrupted, "interrupts are turned off and on again, and a set may shrink and grow") {
+  // Whether a completion of a new queue is signalled on `vector`; the queue itself works in any case. A polled one
+  // while MSI-X is off: the controller may refuse any vector but 0 then.
+  const auto signals = [&](std::uint16_t vector, std::uint64_t wait_ns, bool polled = false) {
+    Queue queue(*drive, ns, polled ? std::nullopt : std::optional(vector));
+    quiet();
+    Request request;
+    queue.submit(request);
+    REQUIRE(queue.finish(request));
+    return eventfds[vector].wait(wait_ns);
+  };
+  REQUIRE(device().set_interrupts(InterruptIndex::msix, {}));
+  REQUIRE(device().set_interrupts(InterruptIndex::msix, {}));
+  CHECK_FALSE(signals(1, kQuietNs, true));
+  install();
+  CHECK(signals(2, kWaitNs));
+  const int fds[] = {-1, eventfds[1].fd()};
+  REQUIRE(device().set_interrupts(InterruptIndex::msix, fds));
+  CHECK(signals(1, kWaitNs));
+  CHECK_FALSE(signals(2, kQuietNs));
+  install();
+  CHECK(signals(2, kWaitNs));
+}
+
+TEST_CASE_METHOD(Interrupted, "channels work beside a queue that signals, and wake nobody") {
+  const auto channel = open_channel({.depth = 4});
+  const auto buffer = allocate(kPage);
+  Queue queue(*drive, ns, std::uint16_t{1});
+  quiet();
+  for (unsigned i = 0; i < 10; ++i) REQUIRE(read(*channel, i, buffer.slice(0, block())).ok());
+  CHECK_FALSE(eventfds[1].wait(kQuietNs));
+  CHECK_FALSE(eventfds[0].wait(0));
+  Request request;
+  queue.submit(request);
+  CHECK(eventfds[1].wait(kWaitNs));
+  CHECK(queue.finish(request));
+}
+
+TEST_CASE_METHOD(Interrupted, "more eventfds than the device has vectors, and what is no eventfd, are refused") {
+  const auto info = device().interrupt_info(InterruptIndex::msix);
+  const std::vector<int> many(info->count + 1, eventfds[0].fd());
+  CHECK_FALSE(device().set_interrupts(InterruptIndex::msix, many));
+  const int closed[] = {1'000'000};
+  CHECK_FALSE(device().set_interrupts(InterruptIndex::msix, closed));
+  install();
+  Queue queue(*drive, ns, std::uint16_t{1});
+  quiet();
+  Request request;
+  queue.submit(request);
+  CHECK(eventfds[1].wait(kWaitNs));
+  CHECK(queue.finish(request));
+}
+
+}  // namespace
+}  // namespace pollux::conformance

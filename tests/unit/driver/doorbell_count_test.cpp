@@ -1,0 +1,62 @@
+// How often an I/O costs a write of a doorbell register: counted by a software controller whose BAR0 cannot be mapped.
+#include <catch2/catch.hpp>
+
+#include "pollux/driver/block/block.hpp"
+#include "pollux/tools/softnvme/softnvme.hpp"
+
+namespace pollux {
+namespace {
+
+constexpr unsigned kBatch = 32, kBatches = 100;
+
+void count_one(void* context, nvme::Status status) noexcept {
+  if (status.ok()) ++*static_cast<unsigned*>(context);
+}
+
+// Register writes of `kBatches` times so many reads, each batch rung once and waited for.
+std::uint64_t register_writes(std::string_view address, bool shadow_doorbells) {
+  const vfio::Scheme scheme = softnvme::scheme();
+  auto drive = Drive::open(address, {.schemes = {&scheme, 1}, .shadow_doorbells = shadow_doorbells});
+  REQUIRE(drive);
+  const auto ns = (*drive)->open_namespace();
+  REQUIRE(ns);
+  const auto buffer = (*drive)->allocate(4096);
+  REQUIRE(buffer);
+  softnvme::SoftDevice& device = *softnvme::soft_device((*drive)->controller().device());
+  const auto channel = (*drive)->open_channel(*ns, {.depth = kBatch});
+  REQUIRE(channel);
+
+  unsigned answered = 0;
+  const std::uint64_t before = device.doorbell_writes();
+  for (unsigned batch = 1; batch <= kBatches; ++batch) {
+    for (unsigned i = 0; i < kBatch; ++i) {
+      if ((*channel)->read(i, buffer->slice(0, 512), count_one, &answered) != Submit::accepted) return ~0ull;
+    }
+    (*channel)->ring();
+    const std::uint64_t end_ns = steady_clock().now_ns() + 20 * 1'000'000'000ull;
+    while (answered < batch * kBatch && steady_clock().now_ns() < end_ns) (*channel)->poll(kBatch);
+  }
+  REQUIRE(answered == kBatches * kBatch);
+  const std::uint64_t writes = device.doorbell_writes() - before;
+  CHECK(device.violation_count() == 0);
+  return writes;
+}
+
+}  // namespace
+
+TEST_CASE("without shadow doorbells a batch writes its tail once, and each poll that finds something its head") {
+  const bool offered = GENERATE(false, true);
+  const std::uint64_t writes =
+      register_writes(offered ? "soft:size=1MiB,trap=1,shadow=1" : "soft:size=1MiB,trap=1", false);
+  CHECK(writes >= 2 * kBatches);
+  CHECK(writes <= kBatches + kBatches * kBatch);  // a poll answers one at the least
+}
+
+TEST_CASE("with shadow doorbells the registers are written when the controller sleeps, and once around the ring") {
+  const std::uint64_t writes = register_writes("soft:size=1MiB,trap=1,shadow=1", true);
+  const std::uint64_t laps = kBatches * kBatch / (kBatch + 1) + 1;
+  INFO(writes << " register writes for " << kBatches * kBatch << " reads in " << kBatches << " batches");
+  CHECK(writes <= 2 * laps + kBatches);  // and at most a wake a batch, where the controller's thread had to wait
+}
+
+}  // namespace pollux
