@@ -59,6 +59,7 @@ Result<std::unique_ptr<PolluxEngine>> Devices::engine_for(const PlannedJob& plan
   Drive& drive = *drives_[planned.drive].drive;
   ChannelOptions options;
   options.depth = static_cast<std::uint16_t>(job.iodepth);
+  options.wait = job.wait;
   auto channel = drive.open_channel(planned.ns, options);
   if (!channel) return std::unexpected(channel.error());
   const unsigned depth = (*channel)->depth();
@@ -80,7 +81,7 @@ Result<std::unique_ptr<PolluxEngine>> Devices::engine_for(const PlannedJob& plan
   }
   const dma::Slice slice = buffer->slice();
   buffers_.push_back(std::move(*buffer));
-  return std::make_unique<PolluxEngine>(std::move(*channel), slice, job.bs);
+  return std::make_unique<PolluxEngine>(std::move(*channel), slice, job.bs, job.wait != Wait::poll);
 }
 
 std::size_t Devices::soft_count() const {

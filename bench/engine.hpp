@@ -47,7 +47,8 @@ concept Engine = requires(E engine, const E& fixed, Request& request, std::uint3
   { engine.template submit<never_completed>(request) } noexcept -> std::same_as<Submitted>;
   // Everything submitted is on its way after this.
   { engine.ring() } noexcept;
-  // Completes what is done and returns how many requests or commands that were; 0: nothing. Never blocks.
+  // Completes what is done and returns how many requests or commands that were; 0: nothing. Blocks only where the job
+  // chose to wait so, and a fraction of a second at most.
   { engine.poll() } noexcept -> std::convertible_to<unsigned>;
   // For people: a completion's code, and the last refusal.
   { fixed.describe(code) } -> std::same_as<std::string>;

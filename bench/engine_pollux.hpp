@@ -14,11 +14,13 @@ namespace pollux::bench {
 class PolluxEngine {
  public:
   // `memory` holds depth times `block_bytes` and outlives the engine, and the device's last use of it.
-  PolluxEngine(std::unique_ptr<Channel> channel, const dma::Slice& memory, std::uint64_t block_bytes)
+  PolluxEngine(std::unique_ptr<Channel> channel, const dma::Slice& memory, std::uint64_t block_bytes,
+               bool waits = false)
       : channel_(std::move(channel)),
         memory_(memory),
         block_bytes_(block_bytes),
-        lba_shift_(static_cast<unsigned>(std::countr_zero(channel_->ns().block_size_bytes))) {}
+        lba_shift_(static_cast<unsigned>(std::countr_zero(channel_->ns().block_size_bytes))),
+        waits_(waits) {}
 
   unsigned depth() const { return channel_->depth(); }
 
@@ -43,7 +45,9 @@ class PolluxEngine {
   }
 
   void ring() noexcept { channel_->ring(); }
-  unsigned poll() noexcept { return channel_->poll(kPollLimit); }
+  unsigned poll() noexcept {
+    return waits_ ? channel_->wait(Channel::kLongestSleepMs, kPollLimit) : channel_->poll(kPollLimit);
+  }
 
   std::string describe(std::uint32_t code) const { return nvme::Status{static_cast<std::uint16_t>(code)}.text(); }
 
@@ -72,6 +76,7 @@ class PolluxEngine {
   dma::Slice memory_;
   std::uint64_t block_bytes_;
   unsigned lba_shift_;  // the block size is 2^n: no division on the path
+  bool waits_;
   Submit refusal_ = Submit::accepted;
 };
 

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "pollux/driver/block/wait.hpp"
+
 namespace pollux::bench {
 
 enum class Pattern : std::uint8_t { read, write, randread, randwrite, rw, randrw };
@@ -50,6 +52,7 @@ struct Job {
   bool thread = true;  // accepted for fio's sake: a job is always a thread
   bool group_reporting = false;
   bool verify = false;  // verify=crc32c
+  Wait wait = Wait::poll;
 
   // The options of this job as they were written, for the report: not what [global] gave.
   std::vector<std::pair<std::string, std::string>> given;

@@ -96,6 +96,18 @@ Result<void> set_verify(Job& job, std::string_view name, std::string_view value)
   return {};
 }
 
+Result<void> set_wait(Job& job, std::string_view name, std::string_view value) {
+  constexpr Wait kWays[] = {Wait::poll, Wait::adaptive, Wait::interrupt, Wait::monitor};
+  std::array<std::string_view, std::size(kWays)> names;
+  std::ranges::transform(kWays, names.begin(), name_of);
+  const auto found = std::ranges::find(names, value);
+  if (found == names.end()) {
+    return wrong_value(name, value, fmt::format("one of {}", fmt::join(names, ", ")), nearest(value, names));
+  }
+  job.wait = kWays[found - names.begin()];
+  return {};
+}
+
 constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
 
 using Name = std::string_view;
@@ -135,6 +147,8 @@ constexpr Option kOptions[] = {
      [](Job& j, Name n, Value v) { return set_switch(j.thread, n, v); }},
     {"group_reporting", "", "one report for all jobs that have this, not one for each",
      [](Job& j, Name n, Value v) { return set_switch(j.group_reporting, n, v); }},
+    {"wait", "WAY", "how a job waits for completions: poll, adaptive (spins, then sleeps), interrupt or monitor",
+     set_wait},
     {"verify", "crc32c", "check what is read of what this run wrote, in the mix and in a last pass", set_verify},
 };
 

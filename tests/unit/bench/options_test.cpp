@@ -69,6 +69,7 @@ TEST_CASE("every option of the table sets its field") {
       {"number_ios", "99"},    {"randseed", "5"},
       {"norandommap", "1"},    {"thread", "0"},
       {"group_reporting", ""}, {"verify", "crc32c"},
+      {"wait", "adaptive"},
   };
   for (const auto& [name, value] : settings) {
     INFO(name);
@@ -93,6 +94,7 @@ TEST_CASE("every option of the table sets its field") {
   CHECK_FALSE(job.thread);
   CHECK(job.group_reporting);
   CHECK(job.verify);
+  CHECK(job.wait == Wait::adaptive);
 }
 
 TEST_CASE("a filename is one address, never split at colons") {
@@ -113,12 +115,26 @@ TEST_CASE("a wrong value is named with its option and the nearest valid value") 
     const char* nearest;
   };
   const Case cases[] = {
-      {"rw", "randraed", "randread"}, {"rw", "writ", "write"},     {"bs", "4kk", "4k"},
-      {"bs", "frog", "4k"},           {"bs", "100", "512"},        {"bs", "1G", "32M"},
-      {"iodepth", "0", "1"},          {"iodepth", "5000", "4095"}, {"numjobs", "0", "1"},
-      {"rwmixread", "120", "100"},    {"size", "12Q", "12"},       {"size", "150%", "100%"},
-      {"runtime", "10min", "10m"},    {"runtime", "soon", "10s"},  {"time_based", "yes", "1"},
-      {"norandommap", "no", "0"},     {"verify", "md5", "crc32c"}, {"number_ios", "0", "1"},
+      {"rw", "randraed", "randread"},
+      {"rw", "writ", "write"},
+      {"bs", "4kk", "4k"},
+      {"bs", "frog", "4k"},
+      {"bs", "100", "512"},
+      {"bs", "1G", "32M"},
+      {"iodepth", "0", "1"},
+      {"iodepth", "5000", "4095"},
+      {"numjobs", "0", "1"},
+      {"rwmixread", "120", "100"},
+      {"size", "12Q", "12"},
+      {"size", "150%", "100%"},
+      {"runtime", "10min", "10m"},
+      {"runtime", "soon", "10s"},
+      {"time_based", "yes", "1"},
+      {"norandommap", "no", "0"},
+      {"verify", "md5", "crc32c"},
+      {"number_ios", "0", "1"},
+      {"wait", "intterupt", "interrupt"},
+      {"wait", "spin", "poll"},
   };
   for (const Case& c : cases) {
     const std::string message = error_of(c.name, c.value);

@@ -59,6 +59,23 @@ TEST_CASE("blocks of 4 KiB and requests beyond the controller's limit are verifi
   CHECK(has(result.out, "violations: 0 ("));
 }
 
+TEST_CASE(
+    "a verified mix ends well whichever way its jobs wait, and a way that the processor lacks is refused by name") {
+  for (const std::string way : {"poll", "adaptive", "interrupt", "monitor"}) {
+    const auto result = bench({"--filename=soft:size=4MiB", "--rw=randrw", "--iodepth=4", "--numjobs=2",
+                               "--verify=crc32c", "--number_ios=500", "--wait=" + way});
+    INFO(result.out << result.err);
+    if (way == "monitor" && result.exit_code == 1) {
+      CHECK(has(result.err, "neither WAITPKG (umwait) nor MONITORX (mwaitx)"));
+      CHECK(lines(result.err) == 1);
+      continue;
+    }
+    CHECK(result.exit_code == 0);
+    CHECK(has(result.out, "mismatches: 0\n"));
+    CHECK(has(result.out, "violations: 0 ("));
+  }
+}
+
 TEST_CASE("a job file runs all its sections at once, on one drive or several") {
   const TemporaryFile file;
   std::ofstream(file.path)
