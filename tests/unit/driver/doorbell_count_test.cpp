@@ -23,7 +23,7 @@ std::uint64_t register_writes(std::string_view address, bool shadow_doorbells) {
   const auto buffer = (*drive)->allocate(4096);
   REQUIRE(buffer);
   softnvme::SoftDevice& device = *softnvme::soft_device((*drive)->controller().device());
-  const auto channel = (*drive)->open_channel(*ns, {.depth = kBatch});
+  const auto channel = (*drive)->open_channel(*ns, {.depth = 4 * kBatch});
   REQUIRE(channel);
 
   unsigned answered = 0;
@@ -52,11 +52,10 @@ TEST_CASE("without shadow doorbells a batch writes its tail once, and each poll 
   CHECK(writes <= kBatches + kBatches * kBatch);  // a poll answers one at the least
 }
 
-TEST_CASE("with shadow doorbells the registers are written when the controller sleeps, and once around the ring") {
+TEST_CASE("with shadow doorbells a controller that does not sleep hears of next to nothing by its registers") {
   const std::uint64_t writes = register_writes("soft:size=1MiB,trap=1,shadow=1", true);
-  const std::uint64_t laps = kBatches * kBatch / (kBatch + 1) + 1;
   INFO(writes << " register writes for " << kBatches * kBatch << " reads in " << kBatches << " batches");
-  CHECK(writes <= 2 * laps + kBatches);  // and at most a wake a batch, where the controller's thread had to wait
+  CHECK(writes <= kBatches);  // a wake a batch, where this thread had to wait so long that the controller fell asleep
 }
 
 }  // namespace pollux

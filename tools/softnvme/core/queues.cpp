@@ -103,6 +103,7 @@ void Queues::clear() {
     submission_[id].told = submission_[id].doorbell;
     submission_[id].event = nullptr;
     completion_[id].told = completion_[id].doorbell;
+    completion_[id].event = nullptr;
   }
   shadows_.reset();
   active_.clear();
@@ -132,6 +133,7 @@ void Queues::tell_through_shadow(SubmissionQueue& sq) {
   if (!shadows_ || sq.id == 0) return;
   sq.told = shadows_->shadows + 2 * sq.id;
   sq.event = shadows_->events + 2 * sq.id;
+  sq.event_moved_at = sq.tail;
   sq.quiet_looks = 0;
   sq.asleep = false;
   __atomic_store_n(sq.event, (sq.tail - 1) & 0xffff, __ATOMIC_RELEASE);
@@ -140,8 +142,10 @@ void Queues::tell_through_shadow(SubmissionQueue& sq) {
 void Queues::tell_through_shadow(CompletionQueue& cq) {
   if (!shadows_ || cq.id == 0) return;
   cq.told = shadows_->shadows + 2 * cq.id + 1;
+  cq.event = shadows_->events + 2 * cq.id + 1;
+  cq.event_moved_at = cq.head;
   // Heads are looked for when they are needed: no wake is ever asked for.
-  __atomic_store_n(shadows_->events + 2 * cq.id + 1, (cq.head - 1) & 0xffff, __ATOMIC_RELEASE);
+  __atomic_store_n(cq.event, (cq.head - 1) & 0xffff, __ATOMIC_RELEASE);
 }
 
 // False: the controller sleeps, or falls asleep now.
@@ -150,10 +154,12 @@ bool Queues::looks_at_shadow(SubmissionQueue& sq) {
     if (__atomic_load_n(sq.doorbell, __ATOMIC_ACQUIRE) == kAsleep) return false;
     sq.asleep = false;
     sq.quiet_looks = 0;
-    __atomic_store_n(sq.event, (sq.tail - 1) & 0xffff, __ATOMIC_RELEASE);  // awake: a value that is not passed soon
+    sq.event_moved_at = sq.tail;
+    __atomic_store_n(sq.event, (sq.tail - 1) & 0xffff, __ATOMIC_RELEASE);
   }
   if (__atomic_load_n(sq.told, __ATOMIC_RELAXED) != sq.tail) {
     sq.quiet_looks = 0;
+    keep_awake(sq, sq.tail);
     return true;
   }
   if (++sq.quiet_looks < kLooksBeforeSleep) return true;

@@ -52,6 +52,8 @@ struct CompletionQueue {
   std::uint16_t users = 0;                  // submission queues that post here
   std::uint32_t* doorbell = nullptr;        // BAR0's word
   std::uint32_t* told = nullptr;            // where the host tells its head: that word, or a shadow
+  std::uint32_t* event = nullptr;           // the event index of a shadow
+  std::uint32_t event_moved_at = 0;         // where the head was when that was moved last
   std::uint64_t refused = kNothingRefused;  // the doorbell value that was refused, while it stands there
   bool exists = false;
   bool unsignalled = false;                       // entries were posted since its interrupt was signalled
@@ -72,6 +74,7 @@ struct SubmissionQueue {
   std::uint32_t* doorbell = nullptr;  // BAR0's word
   std::uint32_t* told = nullptr;      // where the host tells its tail: that word, or a shadow
   std::uint32_t* event = nullptr;     // the event index of a shadow
+  std::uint32_t event_moved_at = 0;   // where the tail was when that was moved last
   unsigned quiet_looks = 0;           // at the shadow, since it changed
   bool asleep = false;                // until BAR0's word is written the shadow is not looked at
   std::uint64_t refused = kNothingRefused;
@@ -133,6 +136,8 @@ class Queues {
       return refuse_head(cq, head);
     cq.head = head;
     cq.refused = kNothingRefused;
+    if (cq.event != nullptr) [[unlikely]]
+      keep_awake(cq, head);
   }
 
   // Copies the next command. Call only while waiting() > 0.
@@ -187,6 +192,15 @@ class Queues {
  private:
   void advance_tail(SubmissionQueue& sq, std::uint32_t tail);
   bool looks_at_shadow(SubmissionQueue& sq);
+  // Wants no wake now: keeps the event index behind the host's value, so that it is not passed once around the ring.
+  template <typename Queue>
+  void keep_awake(Queue& queue, std::uint32_t value) {
+    const std::uint32_t moved =
+        value >= queue.event_moved_at ? value - queue.event_moved_at : value + queue.size - queue.event_moved_at;
+    if (moved < queue.size / 2) return;
+    queue.event_moved_at = value;
+    __atomic_store_n(queue.event, (value - 1) & 0xffff, __ATOMIC_RELEASE);
+  }
   // Where a queue's doorbells are told now.
   void tell_through_shadow(SubmissionQueue& sq);
   void tell_through_shadow(CompletionQueue& cq);
