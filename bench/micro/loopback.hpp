@@ -21,7 +21,9 @@ class Rings {
       const std::uint64_t cid = nvme::cdw0::kCid.of(submissions[done_ & mask].cdw0);
       const std::uint64_t phase = (done_ & (mask + 1)) == 0 ? 1 : 0;
       const std::uint64_t tail = nvme::cqe::kSqhd.put(std::uint64_t{0}, (done_ + 1) & mask);
-      completions[done_ & mask].tail = nvme::cqe::kPhase.put(nvme::cqe::kCid.put(tail, cid), phase);
+      // Pairs with load_from_device(), where another thread polls.
+      __atomic_store_n(&completions[done_ & mask].tail, nvme::cqe::kPhase.put(nvme::cqe::kCid.put(tail, cid), phase),
+                       __ATOMIC_RELEASE);
     }
   }
 

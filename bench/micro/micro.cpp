@@ -3,12 +3,17 @@
 #include <benchmark/benchmark.h>
 
 #include <chrono>
+#include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "pollux/bench/micro/paths.hpp"
+#include "pollux/bench/micro/shared_loopback.hpp"
 #include "pollux/dma/iova_allocator.hpp"
+#include "pollux/driver/block/block.hpp"
 #include "pollux/driver/queue/prp.hpp"
+#include "pollux/softnvme.hpp"
 
 namespace pollux::micro {
 namespace {
@@ -46,6 +51,51 @@ void depth_one(benchmark::State& state, const PathEntry& entry) {
     path->complete(1);
     if (path->poll(1) != 1) state.SkipWithError("an I/O was lost");
   }
+}
+
+// So many threads at one shared queue pair: each submits a batch, plays the controller if nobody else does, and polls.
+void shared_by_threads(benchmark::State& state) {
+  constexpr unsigned kFew = kBatch;
+  constexpr auto kIgnore = [](void*, nvme::Status) noexcept {};
+  static std::unique_ptr<SharedLoopback> queue;
+  if (state.thread_index() == 0) queue = std::make_unique<SharedLoopback>(kEntries, kEntries - 1);
+  std::uint64_t answered = 0;
+  for (auto _ : state) {
+    unsigned submitted = 0;
+    while (submitted < kFew &&
+           queue->pair.submit(kIgnore, nullptr, 0, [](nvme::Command& slot, std::uint16_t) { slot = {}; })) {
+      ++submitted;
+    }
+    queue->pair.ring();
+    queue->complete_all();
+    const unsigned found = queue->pair.poll(kFew);
+    answered += found;
+    if (found == 0 && submitted == 0) std::this_thread::yield();
+  }
+  // What is left belongs to nobody; the next run has a queue of its own.
+  state.SetItemsProcessed(static_cast<std::int64_t>(answered));
+}
+
+// Reads from the software controller's null namespace at depth 128 with nothing else done: what its thread serves. A
+// job of pollux-bench spends more on its clocks and histograms than on the I/O.
+void soft_null(benchmark::State& state) {
+  const vfio::Scheme scheme = softnvme::scheme();
+  auto drive = Drive::open("soft:size=1GiB,null=1", {.schemes = {&scheme, 1}});
+  if (!drive) return state.SkipWithError(drive.error().message().c_str());
+  const auto ns = (*drive)->open_namespace();
+  if (!ns) return state.SkipWithError(ns.error().message().c_str());
+  const auto channel = (*drive)->open_channel(*ns, {.depth = kDepth});
+  if (!channel) return state.SkipWithError(channel.error().message().c_str());
+  const auto buffer = (*drive)->allocate(4096);
+  if (!buffer) return state.SkipWithError(buffer.error().message().c_str());
+  constexpr auto kIgnore = [](void*, nvme::Status) noexcept {};
+  std::uint64_t answered = 0, lba = 0;
+  for (auto _ : state) {
+    while ((*channel)->read(lba & 0xffff, buffer->slice(), kIgnore, nullptr) == Submit::accepted) lba += 8;
+    answered += (*channel)->poll(kBatch);
+  }
+  while ((*channel)->in_flight() != 0) (*channel)->poll();
+  state.SetItemsProcessed(static_cast<std::int64_t>(answered));
 }
 
 void prp_building(benchmark::State& state) {
@@ -90,6 +140,8 @@ void register_all() {
         ->Arg(kEntries - 1)
         ->UseManualTime();
   }
+  benchmark::RegisterBenchmark("shared", shared_by_threads)->ThreadRange(1, 8)->UseRealTime();
+  benchmark::RegisterBenchmark("soft-null", soft_null)->UseRealTime();
   benchmark::RegisterBenchmark("prp/pages", prp_building)->Arg(1)->Arg(2)->Arg(4)->Arg(32)->Arg(128)->Arg(512);
   benchmark::RegisterBenchmark("iova/bytes", iova_allocation)->Arg(4096)->Arg(2 << 20);
 }

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "pollux/bench/micro/shared_loopback.hpp"
 #include "pollux/driver/block/block.hpp"
 #include "pollux/driver/queue/prp.hpp"
 #include "pollux/softnvme.hpp"
@@ -81,6 +82,20 @@ extern "C" {
 }
 [[gnu::noinline]] unsigned measured_channel_poll(Channel& channel, unsigned limit) { return channel.poll(limit); }
 
+[[gnu::noinline]] void measured_shared_submit(nvme::SharedQueuePair& pair, unsigned count) {
+  for (unsigned i = 0; i < count; ++i) {
+    const bool taken = pair.submit(ignore, &pair, kDeadline, [&](nvme::Command& slot, std::uint16_t) {
+      fill_read(slot, i * kBlocks, kBlocks, nvme::build_prps(kIova + i * 4096, 4096, {nullptr, 0}));
+    });
+    if (!taken) [[unlikely]]
+      return;
+  }
+  pair.ring();
+}
+[[gnu::noinline]] unsigned measured_shared_poll(nvme::SharedQueuePair& pair, unsigned limit) {
+  return pair.poll(limit);
+}
+
 [[gnu::noinline]] void measured_empty_poll(nvme::QueuePair& pair) {
 #pragma GCC unroll 32  // the loop is not the poll's
   for (unsigned i = 0; i < kBatch; ++i) {
@@ -130,6 +145,17 @@ class ReadvPath final : public Path {
   std::vector<std::uint64_t> list_memory_;
   std::vector<nvme::PrpList> lists_;
   dma::Slice pieces_[4];
+};
+
+// One thread at the queue pair that threads share.
+class SharedPath final : public Path {
+ public:
+  void submit(unsigned count) override { measured_shared_submit(queue_.pair, count); }
+  void complete(unsigned count) override { queue_.rings.complete(count); }
+  unsigned poll(unsigned limit) override { return measured_shared_poll(queue_.pair, limit); }
+
+ private:
+  SharedLoopback queue_{kEntries, kEntries - 1};
 };
 
 class EmptyPoll final : public Path {
@@ -207,11 +233,9 @@ std::unique_ptr<Path> make() {
 }
 
 constexpr PathEntry kPaths[] = {
-    {"floor", make<FloorPath>},
-    {"read-4k", make<ReadPath>},
-    {"readv-4x4k", make<ReadvPath>},
-    {"read-4k-channel", make<ChannelPath>},
-    {"empty-poll", make<EmptyPoll>, true},
+    {"floor", make<FloorPath>},           {"read-4k", make<ReadPath>},
+    {"readv-4x4k", make<ReadvPath>},      {"read-4k-channel", make<ChannelPath>},
+    {"shared-read-4k", make<SharedPath>}, {"empty-poll", make<EmptyPoll>, true},
 };
 
 }  // namespace
