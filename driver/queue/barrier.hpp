@@ -2,8 +2,9 @@
 // stores of one thread.
 //
 // x86 keeps stores in order and loads in order, so the atomics below only hold the compiler. arm64 does neither, and
-// its acquire and release speak of normal memory alone: a doorbell is device memory, which wants `dmb oshst`, and
-// entries that a device wrote want `dmb oshld`.
+// C++'s acquire and release promise something to other threads only, which share the processors' inner domain. A device
+// stands in the outer one: hence `dmb osh…`, as the kernel has it around its register accesses. The atomics stay beside
+// them, for the compiler and for a controller made of software.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +21,13 @@ inline std::uint64_t load_from_device(const std::uint64_t* word) {
   return value;
 }
 
-// Writes a doorbell: every store before it, the ring's entries first of all, is visible to the device before the
-// doorbell is; so is every load before it done, or the device could overwrite a completion that is still being read.
+// Writes a doorbell, or its shadow: every store before it, the ring's entries first of all, is visible to the device
+// before the doorbell is; so is every load before it done, or the device could overwrite a completion that is still
+// being read.
 // Pairs with: the controller's read of the doorbell, before it fetches or posts.
 inline void store_doorbell(volatile std::uint32_t* doorbell, std::uint32_t value) {
 #if defined(__aarch64__)
-  asm volatile("dmb osh" ::: "memory");
+  asm volatile("dmb osh" ::: "memory");  // oshst is for stores before stores; the loads want more
 #endif
   __atomic_store_n(doorbell, value, __ATOMIC_RELEASE);
 }
@@ -41,12 +43,12 @@ inline void spin_pause() {
 
 // Every store before it is visible before any load after it is done: the one order that x86 does not keep by itself.
 // mfence and not a locked instruction: the path has no atomic read-modify-write.
-// Pairs with: its like in whoever stores what is loaded here, and loads what was stored.
+// Pairs with: its like in the device, which stores what is loaded here and loads what was stored.
 inline void store_load_barrier() {
 #if defined(__x86_64__)
   asm volatile("mfence" ::: "memory");
 #elif defined(__aarch64__)
-  asm volatile("dmb ish" ::: "memory");
+  asm volatile("dmb osh" ::: "memory");
 #else
 #error "a full barrier of this processor"
 #endif

@@ -39,7 +39,7 @@ class Doorbell {
   // Stores the shadow; whether the controller sleeps at a value that was just passed.
   bool wakes(std::uint32_t value) const noexcept {
     const auto old = static_cast<std::uint16_t>(*shadow_);
-    __atomic_store_n(shadow_, value, __ATOMIC_RELEASE);
+    store_doorbell(shadow_, value);  // the device reads it as it reads the register
     if (event_ == nullptr) return true;
     // Pairs with: the controller's store of the event index before it looks at the shadow once more.
     store_load_barrier();
