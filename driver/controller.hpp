@@ -108,6 +108,7 @@ class Controller {
   Result<std::uint32_t> read_register32(std::uint32_t offset);
   vfio::Device& device() { return *device_; }
   const std::shared_ptr<dma::Space>& space() const { return space_; }
+  Clock& clock() const { return clock_; }
 
   // For the owners of I/O queues.
   const std::atomic<std::uint64_t>& pulse() const { return pulse_; }

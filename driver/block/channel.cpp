@@ -254,7 +254,7 @@ unsigned Channel::poll(unsigned limit) noexcept {
 unsigned Channel::wait(std::uint32_t timeout_ms, unsigned limit) noexcept {
   unsigned answered = poll(limit);
   if (answered != 0 || in_flight() == 0) return answered;
-  Clock& clock = steady_clock();
+  Clock& clock = controller_.clock();
   const std::uint64_t start_ns = clock.now_ns();
   const std::uint64_t timeout_ns = timeout_ms * kNsPerMs;
   for (std::uint64_t passed_ns = 0; passed_ns < timeout_ns; passed_ns = clock.now_ns() - start_ns) {
