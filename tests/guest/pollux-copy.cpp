@@ -22,12 +22,16 @@ struct Request {
     static_cast<Request*>(context)->status = status;
   }
 
-  // Every request has a deadline of its own, so that this ends.
-  pollux::Result<void> wait(pollux::Submit submitted, pollux::Channel& channel, std::uint64_t offset) {
+  // Every request has a deadline, which counts while the drive is polled: so this ends.
+  pollux::Result<void> wait(pollux::Submit submitted, pollux::Drive& drive, pollux::Channel& channel,
+                            std::uint64_t offset) {
     if (submitted != pollux::Submit::accepted) {
       return pollux::fail(fmt::format("offset {}: not accepted (Submit {})", offset, static_cast<int>(submitted)));
     }
-    while (!status) channel.poll();
+    while (!status) {
+      channel.poll();
+      if (const auto alive = drive.poll(); !alive) return alive;
+    }
     if (!status->ok()) return pollux::fail(fmt::format("offset {}: {}", offset, status->text()));
     return {};
   }
@@ -75,7 +79,7 @@ pollux::Result<void> copy(bool reading, std::string_view address, std::uint64_t 
     Request request;
     const auto submitted = reading ? (*channel)->read(at / block, slice, Request::done, &request)
                                    : (*channel)->write(at / block, slice, Request::done, &request);
-    if (auto answered = request.wait(submitted, **channel, at); !answered) return answered;
+    if (auto answered = request.wait(submitted, **drive, **channel, at); !answered) return answered;
     if (reading && std::fwrite(data, 1, bytes, stdout) != bytes)
       return pollux::fail_errno(errno, "writing standard output");
     copied += bytes;
@@ -85,7 +89,7 @@ pollux::Result<void> copy(bool reading, std::string_view address, std::uint64_t 
     return {};
   }
   Request request;
-  return request.wait((*channel)->flush(Request::done, &request), **channel, offset);
+  return request.wait((*channel)->flush(Request::done, &request), **drive, **channel, offset);
 }
 
 std::optional<std::uint64_t> number(std::string_view text) {

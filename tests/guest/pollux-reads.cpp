@@ -38,7 +38,10 @@ pollux::Result<void> run(std::string_view address, unsigned count, bool shadows)
       }
     }
     (*channel)->ring();
-    while ((*channel)->in_flight() != 0) (*channel)->poll();
+    while ((*channel)->in_flight() != 0) {
+      (*channel)->poll();
+      if (const auto alive = (*drive)->poll(); !alive) return alive;  // what bounds the wait
+    }
   }
   if (answers.bad != 0) return pollux::fail(fmt::format("{} reads failed", answers.bad));
   fmt::print("{} reads, shadow doorbells: {}\n", answers.good,
