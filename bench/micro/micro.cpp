@@ -120,6 +120,30 @@ void iova_allocation(benchmark::State& state) {
   }
 }
 
+// There is no pool of buffers: an application allocates one and takes slices of it. What allocating costs (memory,
+// mapping and release) tells why.
+void buffer_allocation(benchmark::State& state) {
+  const vfio::Scheme scheme = softnvme::scheme();
+  const auto drive = Drive::open("soft:size=1MiB", {.schemes = {&scheme, 1}});
+  if (!drive) return state.SkipWithError(drive.error().message().c_str());
+  for (auto _ : state) {
+    if (!(*drive)->allocate(static_cast<std::uint64_t>(state.range(0)))) return state.SkipWithError("no memory");
+  }
+}
+
+void buffer_slice(benchmark::State& state) {
+  const vfio::Scheme scheme = softnvme::scheme();
+  const auto drive = Drive::open("soft:size=1MiB", {.schemes = {&scheme, 1}});
+  if (!drive) return state.SkipWithError(drive.error().message().c_str());
+  const auto buffer = (*drive)->allocate(1 << 20);
+  if (!buffer) return state.SkipWithError(buffer.error().message().c_str());
+  std::uint64_t offset = 0;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(buffer->slice(offset, 4096));
+    offset = (offset + 4096) & 0xf'ffff;
+  }
+}
+
 void register_all() {
   for (const PathEntry& entry : paths()) {
     const std::string name(entry.name);
@@ -144,6 +168,8 @@ void register_all() {
   benchmark::RegisterBenchmark("soft-null", soft_null)->UseRealTime();
   benchmark::RegisterBenchmark("prp/pages", prp_building)->Arg(1)->Arg(2)->Arg(4)->Arg(32)->Arg(128)->Arg(512);
   benchmark::RegisterBenchmark("iova/bytes", iova_allocation)->Arg(4096)->Arg(2 << 20);
+  benchmark::RegisterBenchmark("buffer/bytes", buffer_allocation)->Arg(4096)->Arg(2 << 20);
+  benchmark::RegisterBenchmark("buffer/slice", buffer_slice);
 }
 
 }  // namespace
