@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::size_t kMaxAddressBytes = 4096;   // a path and its options
 constexpr std::uint32_t kMaxNsid = 0xffff'fffe;  // FFFFFFFFh is the broadcast value (NVMe base 2.0c, 3.2.1.2)
+constexpr std::string_view kPciSchemes[] = {"pci", "group", "iommufd", "noiommu"};
 constexpr std::string_view kExamples =
     "use 0000:02:00.0, vfio-user:/run/nvme.sock or soft:size=1GiB, each with ,ns=N at its end where a namespace is "
     "meant";
@@ -50,7 +51,15 @@ Result<std::string> full_bdf(std::string_view text, std::string_view bdf) {
   return fmt::format("{:04x}:{:02x}:{:02x}.{:x}", *domain, *bus, *device, *function);
 }
 
+// 8-4-4-4-12 hexadecimal digits (RFC 4122).
+bool is_uuid(std::string_view text) {
+  constexpr std::string_view kShape = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+  return std::ranges::equal(text, kShape, [](char c, char shape) { return shape == '-' ? c == '-' : is_hex(c); });
+}
+
 }  // namespace
+
+bool Address::is_pci() const { return std::ranges::find(kPciSchemes, scheme) != std::end(kPciSchemes); }
 
 Result<Address> Address::parse(std::string_view text) {
   if (text.empty()) return bad(text, "it is empty");
@@ -76,17 +85,24 @@ Result<Address> Address::parse(std::string_view text) {
   // A text that begins with a hexadecimal number and a colon is a PCI function; no scheme is spelled in those letters
   // alone.
   const std::string_view head = text.substr(0, first_colon);
-  const bool pci = std::ranges::all_of(head, is_hex);
-  if (pci || head == "pci") {
-    auto bdf = full_bdf(text, pci ? body : body.substr(first_colon + 1));
+  const bool bare = std::ranges::all_of(head, is_hex);
+  address.scheme = bare ? "pci" : head;
+  if (address.is_pci()) {
+    constexpr std::string_view kToken = ",vf_token=";
+    std::string_view function = bare ? body : body.substr(first_colon + 1);
+    if (const std::size_t at = function.find(kToken); at != std::string_view::npos) {
+      const std::string_view token = function.substr(at + kToken.size());
+      if (!is_uuid(token)) return bad(text, fmt::format("\"{}\" is not a UUID", token.substr(0, 40)));
+      address.vf_token = token;
+      function = function.substr(0, at);
+    }
+    auto bdf = full_bdf(text, function);
     if (!bdf) return std::unexpected(std::move(bdf.error()));
-    address.scheme = "pci";
     address.target = std::move(*bdf);
     return address;
   }
   if (!std::ranges::all_of(head, is_scheme_char))
     return bad(text, fmt::format("\"{}\" names no kind of device", head.substr(0, 40)));
-  address.scheme = head;
   address.target = body.substr(first_colon + 1);
   return address;
 }

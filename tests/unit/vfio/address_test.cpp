@@ -45,6 +45,26 @@ TEST_CASE("what stands behind a scheme is left to the backend") {
   CHECK(bare->target.empty());
 }
 
+TEST_CASE("a PCI function may be asked for by one door of the kernel, and with a token") {
+  const std::string scheme = GENERATE("group", "iommufd", "noiommu");
+  const auto parsed = Address::parse(scheme + ":02:00.1,vf_token=01234567-89ab-CDEF-0123-456789abcdef,ns=2");
+  REQUIRE(parsed);
+  CHECK(parsed->scheme == scheme);
+  CHECK(parsed->is_pci());
+  CHECK(parsed->target == "0000:02:00.1");
+  CHECK(parsed->vf_token == "01234567-89ab-CDEF-0123-456789abcdef");
+  CHECK(parsed->nsid == 2u);
+  CHECK_FALSE(Address::parse("soft:")->is_pci());
+}
+
+TEST_CASE("a token that is no UUID is refused") {
+  const std::string token = GENERATE("", "1", "0123456789abcdef0123456789abcdef",
+                                     "0123456x-89ab-cdef-0123-456789abcdef", "01234567-89ab-cdef-0123-456789abcdef0");
+  const auto parsed = Address::parse("02:00.1,vf_token=" + token);
+  REQUIRE_FALSE(parsed);
+  CHECK(parsed.error().message().find("is not a UUID") != std::string::npos);
+}
+
 TEST_CASE("ns=N as the last part names the namespace and leaves the target") {
   const auto pci = Address::parse("02:00.0,ns=2");
   REQUIRE(pci);
