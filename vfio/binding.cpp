@@ -137,7 +137,7 @@ Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, B
   if (items->empty()) return BindReport{};
   if (!sysfs.has_driver(kVfioDriver)) return fail("vfio-pci is not loaded", "run \"modprobe vfio-pci\" as root");
   for (auto& item : *items) {
-    if (!item.function.group) return std::unexpected(explain_no_iommu(item.function.bdf));
+    if (!item.function.group && !noiommu_enabled(sysfs)) return std::unexpected(explain_no_iommu(item.function.bdf));
     auto claimed = claim(sysfs, item.function);
     if (!claimed) return std::unexpected(std::move(claimed.error()));
     item.claims = std::move(*claimed);
@@ -149,9 +149,17 @@ Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, B
   if (!moved) return std::unexpected(moved.error());
 
   BindReport report = report_of(*items);
-  for (const auto& item : *items)
+  for (const auto& item : *items) {
+    if (!item.function.group) {
+      report.notices.push_back(
+          fmt::format("no IOMMU translates for {0}: only the address noiommu:{0} opens it, and it "
+                      "reaches all of memory",
+                      item.function.bdf));
+      continue;
+    }
     if (!foreign_members(sysfs, *item.function.group).empty())
       report.notices.push_back(explain_not_viable(sysfs, *item.function.group, item.function.bdf).message());
+  }
   return report;
 }
 

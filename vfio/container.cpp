@@ -16,17 +16,7 @@ namespace {
 // Best first: v2 refuses to unmap part of a mapping, where v1 quietly unmaps more.
 constexpr unsigned kIommuTypes[] = {VFIO_TYPE1v2_IOMMU, VFIO_TYPE1_IOMMU};
 
-Result<std::unique_ptr<IoAddressSpace>> make_kernel_space(const Address& address) {
-  const Sysfs sysfs;
-  const auto function =
-      ready_function(sysfs, address.target);  // says what is wrong with the device before what is wrong with VFIO
-  if (!function) return std::unexpected(function.error());
-  return Container::open(sysfs);
-}
-
 }  // namespace
-
-Scheme kernel_scheme() { return {"pci", make_kernel_space}; }
 
 Result<std::unique_ptr<Container>> Container::open(Sysfs sysfs) {
   FileDescriptor file(::open(sysfs.path("/dev/vfio/vfio").c_str(), O_RDWR | O_CLOEXEC));
@@ -43,7 +33,7 @@ Result<std::unique_ptr<Container>> Container::open(Sysfs sysfs) {
   return std::unique_ptr<Container>(new Container(std::move(sysfs), std::move(file)));
 }
 
-Group* Container::find_group(unsigned number) {
+Group* Container::find_group(unsigned number) const {
   for (const auto& group : groups_)
     if (group->number() == number) return group.get();
   return nullptr;
@@ -70,6 +60,9 @@ Result<IommuInfo> Container::query() const {
 
 Result<std::unique_ptr<Device>> Container::attach(const Address& address) {
   const std::lock_guard lock(mutex_);
+  if (left_)
+    return fail(fmt::format("{}: the address space is gone with the device that was taken from it", address.text),
+                "open the drive in a new one");
   const auto function = ready_function(sysfs_, address.target);
   if (!function) return std::unexpected(function.error());
   const std::string& bdf = function->bdf;
@@ -95,9 +88,10 @@ Result<std::unique_ptr<Device>> Container::attach(const Address& address) {
   if (!info) return std::unexpected(std::move(info.error()));
   auto file = group->open_device(bdf);
   if (!file) return std::unexpected(std::move(file.error()));
-  auto device = KernelDevice::create(std::move(*file), address, number);
+  auto device = KernelDevice::create(std::move(*file), address, number, *this);
   if (!device) return std::unexpected(std::move(device.error()));
 
+  group->device_opened();
   if (fresh) groups_.push_back(std::move(fresh));
   iommu_type_ = type;
   info_ = std::move(*info);
@@ -114,7 +108,7 @@ Result<void> Container::map(const DmaMapping& mapping) {
   request.size = mapping.size_bytes;
   if (request.flags == 0)
     return fail(fmt::format("a mapping at IOVA {:#x} that may neither be read nor written", mapping.iova));
-  if (iommu_type() == "no IOMMU set")
+  if (iommu_type() == "no IOMMU set")  // or the last device was taken
     return fail("cannot map memory in a container that holds no device", "attach one first");
   if (ioctl(file_.get(), VFIO_IOMMU_MAP_DMA, &request) == 0) return {};
   const int os_error = errno;
@@ -123,6 +117,7 @@ Result<void> Container::map(const DmaMapping& mapping) {
 }
 
 Result<void> Container::unmap(Iova iova, std::uint64_t size_bytes) {
+  if (iommu_type() == "no IOMMU set") return {};  // the last group took the mappings with it
   vfio_iommu_type1_dma_unmap request{};
   request.argsz = sizeof request;
   request.iova = iova;
@@ -154,6 +149,22 @@ std::optional<std::uint32_t> Container::mappings_left() const {
 std::string_view Container::iommu_type() const {
   const std::lock_guard lock(mutex_);
   return iommu_type_ == VFIO_TYPE1v2_IOMMU ? "type1v2" : iommu_type_ == VFIO_TYPE1_IOMMU ? "type1" : "no IOMMU set";
+}
+
+int Container::group_file(unsigned number) const {
+  const std::lock_guard lock(mutex_);
+  const Group* const group = find_group(number);
+  return group != nullptr ? group->file() : -1;
+}
+
+void Container::device_closed(unsigned number, bool released) noexcept {
+  const std::lock_guard lock(mutex_);
+  Group* const group = find_group(number);
+  if (group == nullptr || group->device_closed() != 0 || !released) return;
+  std::erase_if(groups_, [&](const auto& one) { return one.get() == group; });
+  if (!groups_.empty()) return;
+  left_ = true;
+  iommu_type_ = 0;
 }
 
 std::string Container::describe() const { return fmt::format("group/container, {}", iommu_type()); }

@@ -135,8 +135,34 @@ class Device {
   // VFIO_DEVICE_SET_IRQS; the kernel's vfio_pci_set_msi_trigger(), and pci_restore_msi_state() after a reset.
   virtual Result<void> set_interrupts(InterruptIndex index, std::span<const int> eventfds) = 0;
 
+  // INTx is masked by the kernel with each interrupt: this lets the next one through. Source:
+  // VFIO_IRQ_SET_ACTION_UNMASK.
+  virtual Result<void> unmask_interrupt(InterruptIndex index) { return unsupported("unmask", index); }
+
+  // Has every installed eventfd of this kind signalled as if the device had raised its vector: whether the way from the
+  // kernel to the sleeper works can be seen without a command. Source: VFIO_IRQ_SET_DATA_NONE | _ACTION_TRIGGER.
+  virtual Result<void> trigger_interrupts(InterruptIndex index) { return unsupported("trigger", index); }
+
   // Function level reset (VFIO_DEVICE_RESET). Bounded. Error where the device has none.
   virtual Result<void> reset() = 0;
+
+  // Resets the slot or bus that the function is on, and with it every other function there. Bounded. Error: one of
+  // these belongs to somebody else (which), or there is nothing above it that could reset it. Source:
+  // VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, VFIO_DEVICE_PCI_HOT_RESET.
+  virtual Result<void> hot_reset() {
+    return fail(address().text + ": this kind of device has no hot reset", "use a function reset");
+  }
+
+  // Gives the device back now, while others still hold its MappedAreas: these become ordinary memory, where a store
+  // does nothing and a load finds zeros. What the device could reach it reaches no more. Afterwards every other call is
+  // an Error.
+  virtual void release() noexcept {}
+
+ private:
+  std::unexpected<Error> unsupported(const char* what, InterruptIndex index) const {
+    return fail(fmt::format("{}: this kind of device cannot {} interrupts of index {}", address().text, what,
+                            static_cast<unsigned>(index)));
+  }
 };
 
 // What a space wants of the memory that is mapped in it.
@@ -174,18 +200,24 @@ class IoAddressSpace {
 
   virtual MemoryDemands demands() const { return {}; }
 
+  // Where physical addresses are demanded: the one of this memory, which is where map() must put it. Error: it is not
+  // in one physical piece, or the kernel does not tell.
+  virtual Result<Iova> physical_address(const void*, std::uint64_t) const {
+    return fail(describe() + " does not go by physical addresses");
+  }
+
+  // What a program tells its user each time it opens a drive here; empty: nothing.
+  virtual std::string warning() const { return {}; }
+
   // For people: "group/container, type1v2", "software".
   virtual std::string describe() const = 0;
 };
 
-// A kind of address and how its address spaces are made. The library knows "pci"; a program adds others when it opens a
-// drive.
+// A kind of address and how its address spaces are made. The library knows the kernel's (kernel.hpp); a program adds
+// others when it opens a drive.
 struct Scheme {
   std::string_view name;
   Result<std::unique_ptr<IoAddressSpace>> (*make_space)(const Address& address);
 };
-
-// The kernel's group/container backend. Errors: no VFIO in this kernel, an API that is not version 0, no permission.
-Scheme kernel_scheme();
 
 }  // namespace pollux::vfio

@@ -14,11 +14,16 @@ namespace pollux::vfio {
 
 class Group {
  public:
-  // Opens /dev/vfio/NUMBER and finds it viable. `bdf` is the function that is wanted, for messages.
-  // Errors: no permission (what to do), another process has it (which), not viable (which member, which driver).
-  static Result<std::unique_ptr<Group>> open(const Sysfs& sysfs, unsigned number, const std::string& bdf);
+  enum class Kind : std::uint8_t { iommu, noiommu };
+
+  // Opens /dev/vfio/NUMBER, or /dev/vfio/noiommu-NUMBER, and finds it viable. `bdf` is the function that is wanted, for
+  // messages. Errors: no permission (what to do), another process has it (which), not viable (which member, which
+  // driver).
+  static Result<std::unique_ptr<Group>> open(const Sysfs& sysfs, unsigned number, const std::string& bdf,
+                                             Kind kind = Kind::iommu);
 
   unsigned number() const { return number_; }
+  int file() const { return file_.get(); }
 
   // Puts the group into a container. Error: the container's IOMMU does not suit it, or a mapping lies where this group
   // cannot reach.
@@ -27,11 +32,16 @@ class Group {
   // Opens a member. The kernel resets the function on the way.
   Result<FileDescriptor> open_device(const std::string& bdf);
 
+  // Devices of this group that are open; device_closed() returns how many are left.
+  void device_opened() { ++open_devices_; }
+  unsigned device_closed() { return --open_devices_; }
+
  private:
   Group(FileDescriptor file, unsigned number) : file_(std::move(file)), number_(number) {}
 
   FileDescriptor file_;
   unsigned number_;
+  unsigned open_devices_ = 0;
 };
 
 }  // namespace pollux::vfio

@@ -44,6 +44,17 @@ std::vector<std::byte> pack_interrupt_set(InterruptIndex index, std::span<const 
   return set;
 }
 
+std::vector<std::byte> pack_interrupt_action(InterruptIndex index, std::uint32_t action, std::uint32_t count) {
+  vfio_irq_set head{};
+  head.argsz = sizeof head;
+  head.flags = action | VFIO_IRQ_SET_DATA_NONE;
+  head.index = static_cast<std::uint32_t>(index);
+  head.count = count;
+  std::vector<std::byte> set(sizeof head);
+  std::memcpy(set.data(), &head, sizeof head);
+  return set;
+}
+
 Result<void> interrupt_set_result(std::string_view target, InterruptIndex index, std::size_t eventfds, int returned,
                                   int os_error) {
   if (returned == 0) return {};

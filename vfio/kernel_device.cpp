@@ -7,9 +7,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "pollux/vfio/clock.hpp"
 #include "pollux/vfio/interrupt_set.hpp"
+#include "pollux/vfio/iommufd_abi.hpp"
+#include "pollux/vfio/pci_config.hpp"
+#include "pollux/vfio/sysfs.hpp"
 
 namespace pollux::vfio {
 namespace {
@@ -18,6 +22,8 @@ namespace {
 constexpr unsigned kResetTries = 100;
 constexpr std::uint64_t kResetPauseNs = 10 * kNsPerMs;
 
+constexpr std::size_t kMaxAffected = 256 * 8;  // functions that one hot reset may reach: a bus and its ARI neighbours
+
 const char* name_of(RegionIndex index) {
   constexpr const char* kNames[] = {"BAR0", "BAR1", "BAR2", "BAR3", "BAR4", "BAR5", "the ROM", "config space"};
   return kNames[static_cast<std::size_t>(index)];
@@ -25,8 +31,8 @@ const char* name_of(RegionIndex index) {
 
 }  // namespace
 
-Result<std::unique_ptr<KernelDevice>> KernelDevice::create(FileDescriptor file, const Address& address,
-                                                           unsigned group) {
+Result<std::unique_ptr<KernelDevice>> KernelDevice::create(FileDescriptor file, const Address& address, unsigned group,
+                                                           KernelSpace& space) {
   vfio_device_info info{};
   info.argsz = sizeof info;
   if (ioctl(file.get(), VFIO_DEVICE_GET_INFO, &info) != 0)
@@ -38,7 +44,28 @@ Result<std::unique_ptr<KernelDevice>> KernelDevice::create(FileDescriptor file, 
   device->flags_ = info.flags;
   device->region_count_ = info.num_regions;
   device->interrupt_count_ = info.num_irqs;
+  if (const auto capabilities = read_capabilities(*device)) {  // a list that leads nowhere has no power management
+    for (const PciCapability& one : *capabilities) {
+      if (!one.extended && one.id == pci::kCapabilityPower)
+        device->power_offset_ = static_cast<std::uint16_t>(one.offset + pci::kPowerControl);
+    }
+  }
+  if (auto quiet = device->disable_intx(true); !quiet) return std::unexpected(std::move(quiet.error()));
+  device->space_ = &space;
   return device;
+}
+
+KernelDevice::~KernelDevice() {
+  file_ = FileDescriptor();
+  if (space_ != nullptr) space_->device_closed(group_, false);
+}
+
+void KernelDevice::release() noexcept {
+  if (!file_) return;
+  cover(true);  // a mapping that is left would keep the device open
+  file_ = FileDescriptor();
+  if (space_ != nullptr) space_->device_closed(group_, true);
+  space_ = nullptr;
 }
 
 Result<const KernelRegion*> KernelDevice::region(RegionIndex index) {
@@ -93,9 +120,49 @@ Result<void> KernelDevice::read(RegionIndex index, std::uint64_t offset, std::sp
 Result<void> KernelDevice::write(RegionIndex index, std::uint64_t offset, std::span<const std::byte> from) {
   const auto found = checked(index, offset, from.size(), "write");
   if (!found) return std::unexpected(found.error());
+  if (index != RegionIndex::config) return put(**found, index, offset, from);
+  const auto answers = memory_answers(offset, from);
+  if (!answers) return std::unexpected(answers.error());
+  if (!*answers) cover(true);  // before the kernel takes the BARs away, and back only when it has given them back
+  auto written = put(**found, index, offset, from);
+  if (const auto now = memory_answers(0, {}); now && *now) cover(false);
+  return written;
+}
+
+// Whether the function's memory answers once `from` stands at `offset` of its config space.
+Result<bool> KernelDevice::memory_answers(std::uint64_t offset, std::span<const std::byte> from) {
+  const auto after = [&](std::uint64_t position) -> Result<std::uint8_t> {
+    if (position >= offset && position - offset < from.size())
+      return std::to_integer<std::uint8_t>(from[position - offset]);
+    return read_config8(*this, position);
+  };
+  const auto command = after(pci::kCommand);
+  if (!command) return std::unexpected(command.error());
+  if ((*command & pci::kCommandMemorySpace) == 0) return false;
+  if (power_offset_ == 0) return true;
+  const auto power = after(power_offset_);
+  if (!power) return std::unexpected(power.error());
+  return (*power & pci::kPowerStateMask) != pci::kPowerStateD3;
+}
+
+// A mapping is replaced in one step: a thread that stores meanwhile reaches the one or the other.
+void KernelDevice::cover(bool covered) noexcept {
+  if (covered == covered_) return;
+  covered_ = covered;
+  for (const Mapping& one : mappings_) {
+    if (covered)
+      mmap(one.address, one.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    else
+      mmap(one.address, one.size_bytes, one.protection, MAP_SHARED | MAP_FIXED, file_.get(),
+           static_cast<off_t>(one.file_offset));
+  }
+}
+
+Result<void> KernelDevice::put(const KernelRegion& region, RegionIndex index, std::uint64_t offset,
+                               std::span<const std::byte> from) {
   for (std::size_t done = 0; done < from.size();) {
     const ssize_t put = pwrite(file_.get(), from.data() + done, from.size() - done,
-                               static_cast<off_t>((*found)->file_offset + offset + done));
+                               static_cast<off_t>(region.file_offset + offset + done));
     if (put <= 0)
       return fail_errno(put == 0 ? EIO : errno, fmt::format("cannot write {} bytes at {:#x} of {} of {}", from.size(),
                                                             offset, name_of(index), address_.target));
@@ -122,8 +189,12 @@ Result<MappedArea> KernelDevice::map(RegionIndex index, RegionArea area) {
   if (address == MAP_FAILED)
     return fail_errno(errno, fmt::format("cannot map {:#x}+{:#x} of {} of {}", area.offset, area.size_bytes,
                                          name_of(index), address_.target));
-  return MappedArea(static_cast<volatile std::byte*>(address), area,
-                    [address, size = area.size_bytes] { munmap(address, size); });
+  const auto mapping =
+      mappings_.insert(mappings_.end(), {address, area.size_bytes, protection, (*found)->file_offset + area.offset});
+  return MappedArea(static_cast<volatile std::byte*>(address), area, [this, mapping] {
+    munmap(mapping->address, mapping->size_bytes);
+    mappings_.erase(mapping);
+  });
 }
 
 Result<InterruptInfo> KernelDevice::interrupt_info(InterruptIndex index) {
@@ -161,16 +232,46 @@ Result<void> KernelDevice::set_interrupts(InterruptIndex index, std::span<const 
   if (const auto fits = check_eventfds(address_.target, index, *info, eventfds); !fits) return fits;
   // What is on goes off first unless the new set takes its place vector by vector: the kernel refuses to let a set grow
   // (NORESIZE), and leaves the last vectors on when it shrinks. Turning off what is not on it calls invalid.
+  const bool intx = index == InterruptIndex::intx;
+  if (intx && !eventfds.empty()) {
+    if (const auto on = disable_intx(false); !on) return on;
+  }
   std::size_t& installed = installed_[number];
   if (installed != 0 && installed != eventfds.size()) {
     if (const auto off = install(index, {}); !off) return off;
     installed = 0;
   }
-  if (eventfds.empty()) return {};
+  if (eventfds.empty()) return intx ? disable_intx(true) : Result<void>();
   const auto done = install(index, eventfds);
   if (!done && installed != 0) (void)install(index, {});  // the kernel has taken off some of them, or all
   installed = done ? eventfds.size() : 0;
   return done;
+}
+
+Result<void> KernelDevice::disable_intx(bool disabled) {
+  const auto command = read_config16(*this, pci::kCommand);
+  if (!command) return std::unexpected(command.error());
+  const auto bit = pci::kCommandInterruptDisable;
+  return write_config16(*this, pci::kCommand, static_cast<std::uint16_t>(disabled ? *command | bit : *command & ~bit));
+}
+
+Result<void> KernelDevice::unmask_interrupt(InterruptIndex index) {
+  const auto set = pack_interrupt_action(index, VFIO_IRQ_SET_ACTION_UNMASK, 1);
+  if (ioctl(file_.get(), VFIO_DEVICE_SET_IRQS, set.data()) == 0) return {};
+  return fail_errno(
+      errno, fmt::format("cannot unmask interrupt index {} of {}", static_cast<unsigned>(index), address_.target),
+      "only INTx is masked, and only while an eventfd is installed");
+}
+
+Result<void> KernelDevice::trigger_interrupts(InterruptIndex index) {
+  const auto number = static_cast<std::size_t>(index);
+  if (number >= kInterruptKinds || installed_[number] == 0)
+    return fail(fmt::format("no interrupts of index {} are installed for {}", number, address_.target),
+                "install eventfds first");
+  const auto set =
+      pack_interrupt_action(index, VFIO_IRQ_SET_ACTION_TRIGGER, static_cast<std::uint32_t>(installed_[number]));
+  if (ioctl(file_.get(), VFIO_DEVICE_SET_IRQS, set.data()) == 0) return {};
+  return fail_errno(errno, fmt::format("cannot trigger the interrupts of index {} of {}", number, address_.target));
 }
 
 bool KernelDevice::can_reset() const { return (flags_ & VFIO_DEVICE_FLAGS_RESET) != 0; }
@@ -184,6 +285,57 @@ Result<void> KernelDevice::reset() {
   }
   return fail_errno(EAGAIN, fmt::format("VFIO_DEVICE_RESET of {} found the device busy {} times in {} ms",
                                         address_.target, kResetTries, kResetTries * kResetPauseNs / kNsPerMs));
+}
+
+// The kernel wants a file of each group that the reset reaches, so that nobody resets what is another's; iommufd tells
+// itself whether all of it is ours, and wants none.
+Result<void> KernelDevice::hot_reset() {
+  std::vector<std::byte> info(sizeof(vfio_pci_hot_reset_info) + kMaxAffected * sizeof(vfio_pci_dependent_device));
+  const auto argsz = static_cast<std::uint32_t>(info.size());
+  std::memcpy(info.data(), &argsz, sizeof argsz);
+  if (ioctl(file_.get(), VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info.data()) != 0) {
+    const int os_error = errno;
+    return fail_errno(os_error, fmt::format("VFIO_DEVICE_GET_PCI_HOT_RESET_INFO failed for {}", address_.target),
+                      os_error == ENODEV ? "nothing above it can reset it" : "");
+  }
+  std::string foreign;
+  const std::vector<int> groups = hot_reset_groups(info, foreign);
+  if (!foreign.empty())
+    return fail(fmt::format("a hot reset of {} would reset {} too", address_.target, foreign),
+                "bind it to vfio-pci and open it in the same address space, or leave it at a function reset");
+
+  const std::size_t head_bytes = offsetof(vfio_pci_hot_reset, group_fds);
+  std::vector<std::byte> request(head_bytes + groups.size() * sizeof(int));
+  vfio_pci_hot_reset head{};
+  head.argsz = static_cast<std::uint32_t>(request.size());
+  head.count = static_cast<std::uint32_t>(groups.size());
+  std::memcpy(request.data(), &head, head_bytes);
+  std::ranges::copy(std::as_bytes(std::span(groups)), request.begin() + static_cast<std::ptrdiff_t>(head_bytes));
+  if (ioctl(file_.get(), VFIO_DEVICE_PCI_HOT_RESET, request.data()) == 0) return {};
+  return fail_errno(errno, fmt::format("VFIO_DEVICE_PCI_HOT_RESET failed for {}", address_.target),
+                    "the kernel's log (dmesg) may say why");
+}
+
+// The files of the groups that the reset reaches, each once; `foreign` gets the first function that is not ours.
+std::vector<int> KernelDevice::hot_reset_groups(std::span<const std::byte> info, std::string& foreign) const {
+  vfio_pci_hot_reset_info head{};
+  std::memcpy(&head, info.data(), offsetof(vfio_pci_hot_reset_info, devices));
+  std::vector<int> files;
+  for (std::size_t i = 0; i < std::min<std::size_t>(head.count, kMaxAffected); ++i) {
+    vfio_pci_dependent_device one{};
+    std::memcpy(&one, info.data() + offsetof(vfio_pci_hot_reset_info, devices) + i * sizeof one, sizeof one);
+    const bool by_iommufd = (head.flags & abi::kHotResetDevId) != 0;
+    const int file = by_iommufd ? -1 : space_->group_file(one.group_id);
+    const bool ours = by_iommufd ? one.group_id != abi::kDevIdNotOwned : file >= 0;
+    if (!ours && foreign.empty()) {
+      foreign = fmt::format("{:04x}:{:02x}:{:02x}.{:x}", std::uint16_t{one.segment}, std::uint8_t{one.bus},
+                            one.devfn >> 3, one.devfn & 7);
+      const std::string driver = Sysfs().driver_of(foreign);
+      foreign += driver.empty() ? ", which has no driver," : fmt::format(", which is bound to {},", driver);
+    }
+    if (file >= 0 && std::ranges::find(files, file) == files.end()) files.push_back(file);
+  }
+  return files;
 }
 
 }  // namespace pollux::vfio

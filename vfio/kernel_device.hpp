@@ -1,22 +1,34 @@
-// A PCI function behind the kernel's vfio-pci: regions, interrupts and reset through its device file.
-// Made by Container::attach(). One thread at a time. Closing it resets the function, as opening it did.
-// Source: linux/vfio.h, VFIO_DEVICE_GET_INFO, _GET_REGION_INFO, _GET_IRQ_INFO, _SET_IRQS, _RESET.
+// A PCI function behind the kernel's vfio-pci: regions, interrupts and resets through its device file, however that was
+// opened. One thread at a time. Closing it resets the function, as opening it did.
+//
+// Where the kernel would answer a touch of a mapped BAR with SIGBUS, ordinary memory lies over the mapping: after
+// release(), and while a write to config space through this object has Memory Space Enable off or the function in
+// D3hot. INTx is disabled at the function as long as nobody listens: an interrupt that no one takes would make the
+// kernel switch off a line that other devices share.
+//
+// Source: linux/vfio.h, VFIO_DEVICE_GET_INFO, _GET_REGION_INFO, _GET_IRQ_INFO, _SET_IRQS, _RESET, _PCI_HOT_RESET; the
+// kernel's vfio_basic_config_write() and __vfio_pci_memory_enabled().
 #pragma once
 
 #include <array>
+#include <list>
 #include <memory>
 #include <optional>
 
 #include "pollux/vfio/device.hpp"
 #include "pollux/vfio/file_descriptor.hpp"
 #include "pollux/vfio/kernel_info.hpp"
+#include "pollux/vfio/kernel_space.hpp"
 
 namespace pollux::vfio {
 
 class KernelDevice final : public Device {
  public:
-  // Takes the device's file over. Errors: not a PCI device, fewer regions than a PCI device has.
-  static Result<std::unique_ptr<KernelDevice>> create(FileDescriptor file, const Address& address, unsigned group);
+  // Takes the device's file over; `space` opened it and outlives it. Errors: not a PCI device, fewer regions than a PCI
+  // device has.
+  static Result<std::unique_ptr<KernelDevice>> create(FileDescriptor file, const Address& address, unsigned group,
+                                                      KernelSpace& space);
+  ~KernelDevice() override;
 
   const Address& address() const override { return address_; }
   Result<RegionInfo> region_info(RegionIndex index) override;
@@ -25,7 +37,11 @@ class KernelDevice final : public Device {
   Result<MappedArea> map(RegionIndex index, RegionArea area) override;
   Result<InterruptInfo> interrupt_info(InterruptIndex index) override;
   Result<void> set_interrupts(InterruptIndex index, std::span<const int> eventfds) override;
+  Result<void> unmask_interrupt(InterruptIndex index) override;
+  Result<void> trigger_interrupts(InterruptIndex index) override;
   Result<void> reset() override;
+  Result<void> hot_reset() override;
+  void release() noexcept override;
 
   unsigned group() const { return group_; }
   bool can_reset() const;                         // VFIO_DEVICE_FLAGS_RESET
@@ -37,16 +53,33 @@ class KernelDevice final : public Device {
   static constexpr std::size_t kRegions = static_cast<std::size_t>(RegionIndex::config) + 1;
   static constexpr std::size_t kInterruptKinds = static_cast<std::size_t>(InterruptIndex::request) + 1;
 
+  struct Mapping {
+    void* address;
+    std::uint64_t size_bytes;
+    int protection;
+    std::uint64_t file_offset;
+  };
+
   KernelDevice(FileDescriptor file, Address address, unsigned group)
       : file_(std::move(file)), address_(std::move(address)), group_(group) {}
   Result<const KernelRegion*> region(RegionIndex index);
   Result<const KernelRegion*> checked(RegionIndex index, std::uint64_t offset, std::uint64_t size_bytes,
                                       const char* verb);
   Result<void> install(InterruptIndex index, std::span<const int> eventfds);
+  Result<void> disable_intx(bool disabled);
+  Result<void> put(const KernelRegion& region, RegionIndex index, std::uint64_t offset,
+                   std::span<const std::byte> from);
+  Result<bool> memory_answers(std::uint64_t offset, std::span<const std::byte> from);
+  void cover(bool covered) noexcept;
+  std::vector<int> hot_reset_groups(std::span<const std::byte> info, std::string& foreign) const;
 
   FileDescriptor file_;
   Address address_;
   unsigned group_;
+  KernelSpace* space_ = nullptr;    // told when the file is closed
+  std::list<Mapping> mappings_;     // those that a MappedArea holds
+  bool covered_ = false;            // ordinary memory lies over them
+  std::uint16_t power_offset_ = 0;  // of PMCSR in config space; 0: the function has no power management
   std::uint32_t flags_ = 0;
   std::uint32_t region_count_ = 0;
   std::uint32_t interrupt_count_ = 0;

@@ -25,7 +25,13 @@ inline constexpr std::uint64_t kExtendedCapabilities = 0x100;
 
 inline constexpr std::uint16_t kCommandMemorySpace = 1u << 1;
 inline constexpr std::uint16_t kCommandBusMaster = 1u << 2;
+inline constexpr std::uint16_t kCommandInterruptDisable = 1u << 10;  // of INTx
 inline constexpr std::uint16_t kStatusCapabilities = 1u << 4;
+
+inline constexpr std::uint16_t kCapabilityPower = 0x01;  // power management; its PMCSR (PCI PM 1.2, 3.2.4):
+inline constexpr std::uint16_t kPowerControl = 4;
+inline constexpr std::uint8_t kPowerStateMask = 3;
+inline constexpr std::uint8_t kPowerStateD3 = 3;
 }  // namespace pci
 
 struct PciIds {

@@ -21,11 +21,22 @@ Error with_errno(int os_error, std::string what, std::string advice) {
 
 }  // namespace
 
-Result<PciFunction> ready_function(const Sysfs& sysfs, const std::string& bdf) {
+Result<PciFunction> ready_function(const Sysfs& sysfs, const std::string& bdf, Translation wanted) {
   auto function = sysfs.function(bdf);
   if (!function) return function;
-  if (!function->group) return std::unexpected(explain_no_iommu(bdf));
-  if (function->driver == kVfioDriver) return function;
+  const bool untranslated = !function->group || is_noiommu_group(sysfs, *function->group);
+  if (wanted == Translation::iommu && untranslated) return std::unexpected(explain_no_iommu(bdf));
+  if (wanted == Translation::none && !untranslated)
+    return fail(fmt::format("an IOMMU translates for {}, so that it needs no noiommu", bdf),
+                fmt::format("open it as {}", bdf));
+  if (wanted == Translation::none && !noiommu_enabled(sysfs))
+    return fail(fmt::format("VFIO takes {} without an IOMMU only if it is told to", bdf),
+                "where the drive is trusted with all of memory, write 1 to "
+                "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode as root, and bind it anew");
+  if (function->driver == kVfioDriver && function->group) return function;
+  if (function->driver == kVfioDriver)
+    return fail(fmt::format("{} was bound to vfio-pci before noiommu was switched on", bdf),
+                fmt::format("run \"pollux unbind {0}\" and \"pollux bind {0}\" as root", bdf));
   const std::string found = function->driver.empty()
                                 ? fmt::format("{} is bound to no driver", bdf)
                                 : fmt::format("{} is bound to the driver {}", bdf, function->driver);
@@ -43,8 +54,22 @@ std::vector<PciFunction> foreign_members(const Sysfs& sysfs, unsigned group) {
   return members;
 }
 
+bool noiommu_enabled(const Sysfs& sysfs) {
+  return sysfs.line("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode") == "Y";
+}
+
+bool is_noiommu_group(const Sysfs& sysfs, unsigned group) {
+  return sysfs.line(fmt::format("/sys/kernel/iommu_groups/{}/name", group)) == "vfio-noiommu";
+}
+
+std::string device_node(const Sysfs& sysfs, const std::string& bdf) {
+  const auto names = sysfs.names(function_folder(bdf) + "/vfio-dev");
+  return names.empty() ? std::string() : "/dev/vfio/devices/" + names.front();
+}
+
 std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group) {
-  const std::string node = fmt::format("/dev/vfio/{}", group);
+  std::vector<std::string> nodes = {fmt::format("/dev/vfio/{}", group), fmt::format("/dev/vfio/noiommu-{}", group)};
+  for (const auto& member : sysfs.group_members(group)) nodes.push_back(device_node(sysfs, member.bdf));
   std::vector<Process> found;
   for (const auto& entry : sysfs.names("/proc")) {
     int pid = 0;
@@ -52,8 +77,10 @@ std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group) {
     if (error != std::errc{} || stop != entry.data() + entry.size()) continue;
     const std::string folder = "/proc/" + entry;
     const auto files = sysfs.names(folder + "/fd");
-    const bool holds = std::ranges::any_of(
-        files, [&](const std::string& file) { return sysfs.link_target(folder + "/fd/" + file) == node; });
+    const bool holds = std::ranges::any_of(files, [&](const std::string& file) {
+      const std::string target = sysfs.link_target(folder + "/fd/" + file);
+      return !target.empty() && std::ranges::find(nodes, target) != nodes.end();
+    });
     if (holds) found.push_back({pid, sysfs.line(folder + "/comm")});
   }
   return found;
@@ -61,7 +88,8 @@ std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group) {
 
 bool group_busy(const Sysfs& sysfs, unsigned group) {
   if (!group_holders(sysfs, group).empty()) return true;
-  const FileDescriptor file(open(sysfs.path(fmt::format("/dev/vfio/{}", group)).c_str(), O_RDWR | O_CLOEXEC));
+  const std::string node = fmt::format("/dev/vfio/{}{}", is_noiommu_group(sysfs, group) ? "noiommu-" : "", group);
+  const FileDescriptor file(open(sysfs.path(node).c_str(), O_RDWR | O_CLOEXEC));
   return !file && errno == EBUSY;
 }
 
@@ -74,7 +102,8 @@ std::string describe(const std::vector<Process>& processes) {
 
 Error explain_no_iommu(const std::string& bdf) {
   return fail(fmt::format("no IOMMU translates for {}: it has no IOMMU group", bdf),
-              "switch VT-d or AMD-Vi on in the firmware and boot with intel_iommu=on (AMD: amd_iommu=on)")
+              "switch VT-d or AMD-Vi on in the firmware and boot with intel_iommu=on (AMD: amd_iommu=on); the address "
+              "noiommu:BDF does without, unsafely")
       .error();
 }
 
@@ -112,9 +141,8 @@ Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& 
                                         : fmt::format("end {}", holders));
     }
     case ENOENT:
-      return with_errno(
-          os_error, fmt::format("there is no {}, the IOMMU group of {}", node, bdf),
-          fmt::format("is /dev managed here (udev, devtmpfs), and does /dev/vfio show noiommu-{} instead?", group));
+      return with_errno(os_error, fmt::format("there is no {}, the IOMMU group of {}", node, bdf),
+                        "is /dev managed here (udev, devtmpfs)?");
     default:
       return with_errno(os_error, fmt::format("cannot open {}, the IOMMU group of {}", node, bdf), {});
   }
@@ -146,6 +174,58 @@ Error explain_set_iommu(unsigned group, const std::string& bdf, int os_error) {
                       "switch it on in the firmware, or, where the device is trusted, write 1 to "
                       "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
   if (os_error == ENODEV) return with_errno(os_error, what, "run \"modprobe vfio_iommu_type1\" as root");
+  return with_errno(os_error, what, "the kernel's log (dmesg) may say why");
+}
+
+Error explain_iommufd_open(int os_error) {
+  constexpr std::string_view kNode = "/dev/iommu";
+  switch (os_error) {
+    case EACCES:
+    case EPERM:
+      return with_errno(os_error, fmt::format("no permission to open {}", kNode),
+                        "run \"chmod 0666 /dev/iommu\" as root, or add the udev rule KERNEL==\"iommu\", "
+                        "GROUP=\"YOURS\", MODE=\"0660\"");
+    default:
+      return with_errno(os_error, fmt::format("cannot open {}: this kernel has no iommufd loaded", kNode),
+                        "run \"modprobe iommufd\" as root, or leave iommufd: out of the address");
+  }
+}
+
+Error explain_no_device_node(const std::string& bdf) {
+  return fail(fmt::format("this kernel's VFIO has no character device for {}", bdf),
+              "Linux 6.6 with CONFIG_VFIO_DEVICE_CDEV has one; leave iommufd: out of the address to go by its group")
+      .error();
+}
+
+Error explain_device_node_open(const Sysfs& sysfs, const PciFunction& function, const std::string& node, int os_error) {
+  switch (os_error) {
+    case EACCES:
+    case EPERM:
+      return with_errno(os_error, fmt::format("no permission to open {}, which is {}", node, function.bdf),
+                        fmt::format("run \"chown $USER {}\" as root, or add the udev rule SUBSYSTEM==\"vfio-dev\", "
+                                    "GROUP=\"YOURS\", MODE=\"0660\"",
+                                    node));
+    case EBUSY: {
+      const std::string holders = describe(group_holders(sysfs, *function.group));
+      return with_errno(os_error, fmt::format("{}, which is {}, is in use", node, function.bdf),
+                        holders.empty() ? fmt::format("end it; \"fuser {}\" as root names it", node)
+                                        : fmt::format("end {}", holders));
+    }
+    default:
+      return with_errno(os_error, fmt::format("cannot open {}, which is {}", node, function.bdf), {});
+  }
+}
+
+Error explain_bind_iommufd(const Sysfs& sysfs, const PciFunction& function, int os_error) {
+  const std::string what = fmt::format("VFIO_DEVICE_BIND_IOMMUFD failed for {}", function.bdf);
+  if (!foreign_members(sysfs, *function.group).empty()) return explain_not_viable(sysfs, *function.group, function.bdf);
+  if (os_error == EPERM)
+    return with_errno(os_error, what + ": the platform has no interrupt remapping",
+                      "switch it on in the firmware, or, where the device is trusted, write 1 to "
+                      "/sys/module/iommufd/parameters/allow_unsafe_interrupts");
+  if (os_error == EBUSY || os_error == EINVAL)
+    return with_errno(os_error, what + ": another process owns its group",
+                      "close it there: one I/O address space owner a group");
   return with_errno(os_error, what, "the kernel's log (dmesg) may say why");
 }
 

@@ -17,15 +17,28 @@ struct Process {
   std::string name;
 };
 
-// The facts of a function that is bound to vfio-pci and has a group. Errors: what is missing, and the command that
-// mends it.
-Result<PciFunction> ready_function(const Sysfs& sysfs, const std::string& bdf);
+// Whether an IOMMU stands between a function and memory.
+enum class Translation : std::uint8_t { iommu, none };
+
+// The facts of a function that is bound to vfio-pci and has a group of the wanted kind. Errors: what is missing, and
+// the command that mends it; it has the other kind.
+Result<PciFunction> ready_function(const Sysfs& sysfs, const std::string& bdf, Translation wanted = Translation::iommu);
 
 // The functions of a group whose drivers do DMA through the kernel: with one of these a group is not viable.
 // Harmless are no driver, vfio-pci, pci-stub and pcieport (they leave DMA to their user, or do none).
 std::vector<PciFunction> foreign_members(const Sysfs& sysfs, unsigned group);
 
-// The processes that have /dev/vfio/GROUP open. Without root, only our own are seen.
+// Whether VFIO is to take functions that no IOMMU translates for (its parameter enable_unsafe_noiommu_mode), and
+// whether it made this group for one.
+bool noiommu_enabled(const Sysfs& sysfs);
+bool is_noiommu_group(const Sysfs& sysfs, unsigned group);
+
+// The character device of a function that is bound to vfio-pci, /dev/vfio/devices/vfioN; empty where the kernel has
+// none (before 6.6, or built without).
+std::string device_node(const Sysfs& sysfs, const std::string& bdf);
+
+// The processes that have /dev/vfio/GROUP or the character device of a member open. Without root, only our own are
+// seen.
 std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group);
 
 // Whether somebody has the group, or a device of it, open: what /proc shows, and the kernel's EBUSY for what it does
@@ -45,5 +58,11 @@ Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& 
 Error explain_not_viable(const Sysfs& sysfs, unsigned group, const std::string& bdf);
 Error explain_set_iommu(unsigned group, const std::string& bdf, int os_error);
 Error explain_device_open(unsigned group, const std::string& bdf, int os_error);
+
+// The same of iommufd: open("/dev/iommu"); no character device; open() of it; VFIO_DEVICE_BIND_IOMMUFD.
+Error explain_iommufd_open(int os_error);
+Error explain_no_device_node(const std::string& bdf);
+Error explain_device_node_open(const Sysfs& sysfs, const PciFunction& function, const std::string& node, int os_error);
+Error explain_bind_iommufd(const Sysfs& sysfs, const PciFunction& function, int os_error);
 
 }  // namespace pollux::vfio

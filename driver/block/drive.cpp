@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "pollux/driver/identify.hpp"
+#include "pollux/vfio/kernel.hpp"
 
 namespace pollux {
 namespace {
@@ -11,19 +12,15 @@ namespace {
 constexpr unsigned kMinBlockShift = 9;   // 512 bytes
 constexpr unsigned kMaxBlockShift = 16;  // larger than any drive's, and it bounds what a wild value can do
 
-const vfio::Scheme* find_scheme(std::span<const vfio::Scheme> schemes, std::string_view name) {
-  const auto found = std::find_if(schemes.begin(), schemes.end(), [&](const auto& s) { return s.name == name; });
-  return found == schemes.end() ? nullptr : &*found;
-}
-
 Result<std::shared_ptr<dma::Space>> make_space(const vfio::Address& address, std::span<const vfio::Scheme> schemes) {
-  const vfio::Scheme kernel = vfio::kernel_scheme();
-  const vfio::Scheme* const scheme = kernel.name == address.scheme ? &kernel : find_scheme(schemes, address.scheme);
-  if (scheme == nullptr) {
-    std::string known(kernel.name);
-    for (const vfio::Scheme& other : schemes) known += fmt::format(", {}", other.name);
+  std::vector<vfio::Scheme> known(vfio::kernel_schemes().begin(), vfio::kernel_schemes().end());
+  known.insert(known.end(), schemes.begin(), schemes.end());
+  const auto scheme = std::ranges::find(known, address.scheme, &vfio::Scheme::name);
+  if (scheme == known.end()) {
+    std::string names;
+    for (const vfio::Scheme& one : known) names += fmt::format("{}{}", names.empty() ? "" : ", ", one.name);
     return fail(fmt::format("{}: this program does not know the scheme \"{}\"", address.text, address.scheme),
-                "it knows " + known);
+                "it knows " + names);
   }
   auto io = scheme->make_space(address);
   if (!io) return std::unexpected(io.error());

@@ -30,7 +30,7 @@ Result<std::vector<std::string>> pci_functions(const std::vector<std::string>& a
   for (const auto& text : addresses) {
     auto address = vfio::Address::parse(text);
     if (!address) return std::unexpected(std::move(address.error()));
-    if (address->scheme != "pci" || address->nsid)
+    if (!address->is_pci() || address->nsid)
       return fail(fmt::format("\"{}\" is not a PCI function", text), "a whole function is bound, as in 0000:02:00.0");
     if (std::ranges::find(bdfs, address->target) == bdfs.end()) bdfs.push_back(std::move(address->target));
   }
