@@ -54,11 +54,29 @@ Result<void> Controller::start() {
     shadows_.emplace(std::move(*shadows));
   }
 
+  if (const auto listening = listen(); !listening) return listening;
   if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
   if (const auto up = bring_up(); !up) return give_up(up.error());
   queue_ids_.resize(io_queue_limit_);
   publish(Pulse::Phase::up);
   return {};
+}
+
+// What VFIO has to tell besides completions. A device that has neither is asked in other ways: by its registers.
+Result<void> Controller::listen() {
+  const auto install = [&](vfio::InterruptIndex index, std::optional<vfio::Eventfd>& listener) -> Result<void> {
+    const auto info = device_->interrupt_info(index);
+    if (!info) return std::unexpected(info.error());
+    if (info->count == 0 || !info->eventfd) return {};
+    auto eventfd = vfio::Eventfd::create();
+    if (!eventfd) return std::unexpected(eventfd.error());
+    const int fds[] = {eventfd->fd()};
+    if (auto set = device_->set_interrupts(index, fds); !set) return set;
+    listener = std::move(*eventfd);
+    return {};
+  };
+  if (auto done = install(vfio::InterruptIndex::request, wanted_back_); !done) return done;
+  return install(vfio::InterruptIndex::error, link_error_);
 }
 
 Result<void> Controller::disable() {
@@ -107,26 +125,35 @@ Result<void> Controller::bring_up() {
   return {};
 }
 
-Result<void> Controller::reset() {
+Result<void> Controller::reset(ResetReach reach) {
   const std::lock_guard lock(mutex_);
-  auto done = reset_locked();
+  auto done = reset_locked(reach);
   if (!done) return error(done.error());
   return done;
 }
 
-Result<void> Controller::reset_locked() {
+Result<void> Controller::reset_locked(ResetReach reach) {
+  // A device that is gone is not waited for: the kernel would, for a minute.
+  if (const auto status = read_csts(*registers_); !status) return give_back(status.error());
   stop_owners();
+  Result<void> reached;
+  if (reach == ResetReach::function) reached = device_->reset();
+  if (reach == ResetReach::bus) reached = device_->hot_reset();
   if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
   publish(Pulse::Phase::down);
   if (const auto up = bring_up(); !up) return give_up(up.error());
   publish(Pulse::Phase::up);
-  return {};
+  return reached;
 }
 
 Result<void> Controller::shutdown() {
   const std::lock_guard lock(mutex_);
   if (state_ == State::lost) return lost();
   if (state_ == State::down) return {};
+  return shut_down_locked();
+}
+
+Result<void> Controller::shut_down_locked() {
   stop_owners();
   for (std::size_t index = 0; index < queue_ids_.size(); ++index) {
     // Best effort: a queue that cannot be deleted does not survive the disabling below.
@@ -143,13 +170,18 @@ Result<void> Controller::shutdown() {
 Result<void> Controller::poll() {
   const std::lock_guard lock(mutex_);
   if (state_ == State::lost) return lost();
+  if (wanted_back_ && wanted_back_->drain() != 0) {
+    if (state_ == State::up) (void)shut_down_locked();  // what it answers from now on nobody would act upon
+    return error(give_back({"the machine wants the drive back: it is being unbound or removed", {}}).error());
+  }
   publish(Pulse{pulse_.load(std::memory_order_relaxed)}.phase());  // the same phase, a later time
   if (state_ == State::down) return {};
 
   const auto status = read_csts(*registers_);
-  if (!status) return error(give_up(status.error()).error());
+  if (!status) return error(give_back(status.error()).error());
+  const bool has_erred = link_error_ && link_error_->drain() != 0;
   const bool is_broken = csts::kCfs.of(*status) != 0 || csts::kRdy.of(*status) == 0;
-  if (is_broken || reset_wanted_.load(std::memory_order_relaxed) == epoch()) {
+  if (has_erred || is_broken || reset_wanted_.load(std::memory_order_relaxed) == epoch()) {
     if (const auto done = reset_locked(); !done) return error(done.error());
   }
   return {};
@@ -158,9 +190,25 @@ Result<void> Controller::poll() {
 // Cuts the controller off from memory and tells every owner to stop: nothing of ours can be reached any more.
 std::unexpected<Error> Controller::give_up(const Error& why) noexcept {
   state_ = State::lost;
+  lost_because_ = why;
   if (!vfio::set_bus_master(*device_, false)) (void)device_->reset();
   publish(Pulse::Phase::down);
   return std::unexpected(why);
+}
+
+// The same where the device itself goes: the owners keep their doorbells, which ring nothing any more, and the machine
+// gets its device. Closing it may take the kernel a minute where it is gone already; the owners know by then.
+std::unexpected<Error> Controller::give_back(const Error& why) noexcept {
+  state_ = State::lost;
+  lost_because_ = why;
+  (void)vfio::set_bus_master(*device_, false);
+  publish(Pulse::Phase::down);
+  device_->release();
+  return std::unexpected(why);
+}
+
+std::unexpected<Error> Controller::lost() const {
+  return error({"the controller is lost: " + lost_because_.what, "close the drive"});
 }
 
 void Controller::publish(Pulse::Phase phase) noexcept {

@@ -61,6 +61,13 @@ struct Doorbells {
   Doorbell completion;
 };
 
+// What a reset reaches beyond the controller itself.
+enum class ResetReach : std::uint8_t {
+  controller,  // CC.EN: queues and features are lost (NVMe base 2.0c, 3.7.2)
+  function,    // the PCI function, with everything that its firmware keeps of it (function level reset)
+  bus,         // the slot or bus that the function is on, with every other function there (hot reset)
+};
+
 class Controller {
  public:
   struct Wants {
@@ -78,12 +85,15 @@ class Controller {
   // Shuts down if that was not done, and gives the device back.
   ~Controller();
 
-  // Each is bounded: by CAP.TO (or CRTO), by RTD3E and kAdminTimeoutMs.
-  Result<void> reset();
+  // Each is bounded: by CAP.TO (or CRTO), by RTD3E and kAdminTimeoutMs. Error of a reset that reaches further than the
+  // controller: it could not be made; the controller was reset then, and works.
+  Result<void> reset(ResetReach reach = ResetReach::controller);
   Result<void> shutdown();
 
   // The administrator's turn: looks whether the controller is alive, moves the coarse clock, resets when an owner has
-  // asked for it. Cheap enough for every few milliseconds. Error: the controller is lost; every owner is told to stop.
+  // asked for it or the link has reported an error, and gives the device back when the machine wants it (somebody
+  // unbinds it, or it is being removed). Cheap enough for every few milliseconds. Error: the controller is lost; every
+  // owner is told to stop.
   Result<void> poll();
 
   // Facts, from Identify and the registers at bring-up.
@@ -134,17 +144,20 @@ class Controller {
   Result<void> start();
   Result<void> bring_up();
   Result<void> disable();
-  Result<void> reset_locked();
+  Result<void> listen();
+  Result<void> reset_locked(ResetReach reach = ResetReach::controller);
+  Result<void> shut_down_locked();
   Result<std::uint64_t> create_queue_locked(const IoQueue& queue);
   Result<void> delete_queue(std::uint16_t qid);  // submission queue first
   Result<void> delete_ring(AdminOpcode opcode, std::uint16_t qid);
   Result<AdminResult> admin_locked(const Command& command, std::span<std::byte> data, DataDirection direction);
   std::unexpected<Error> give_up(const Error& why) noexcept;
+  std::unexpected<Error> give_back(const Error& why) noexcept;
   void publish(Pulse::Phase phase) noexcept;
   void stop_owners() noexcept;
   std::uint64_t epoch() const noexcept { return Pulse{pulse_.load(std::memory_order_relaxed)}.epoch(); }
   std::unexpected<Error> error(const Error& why) const;
-  std::unexpected<Error> lost() const { return error({"the controller is lost", "close the drive"}); }
+  std::unexpected<Error> lost() const;
 
   std::shared_ptr<dma::Space> space_;  // outlives the device
   std::unique_ptr<vfio::Device> device_;
@@ -164,9 +177,12 @@ class Controller {
     bool taken = false;
     std::uint64_t epoch = 0;  // in which the controller may have come to know the queue; 0: in none
   };
-  std::vector<QueueId> queue_ids_;       // by qid − 1
-  std::vector<vfio::Eventfd> eventfds_;  // by vector; none: MSI-X is off
+  std::vector<QueueId> queue_ids_;            // by qid − 1
+  std::vector<vfio::Eventfd> eventfds_;       // by vector; none: MSI-X is off
+  std::optional<vfio::Eventfd> wanted_back_;  // VFIO's request: the machine wants the device
+  std::optional<vfio::Eventfd> link_error_;   // an uncorrectable error (PCI Express AER)
   enum class State : std::uint8_t { down, up, lost } state_ = State::down;
+  Error lost_because_;
 
   std::atomic<std::uint64_t> pulse_{Pulse::make(0, Pulse::Phase::down, 0).word};
   std::atomic<unsigned> live_queues_ = 0;        // created, and their owners not parked

@@ -19,6 +19,8 @@
 
 namespace pollux {
 
+using ResetReach = nvme::ResetReach;
+
 struct OpenOptions {
   std::span<const vfio::Scheme> schemes = {};   // kinds of address beyond the kernel's, as softnvme::scheme()
   std::shared_ptr<dma::Space> space = nullptr;  // an address space to share with other drives; none: one of its own
@@ -50,9 +52,10 @@ class Drive {
   // outlived its own. Cheap; every second or more often. Error: the controller is lost, and every channel stops.
   Result<void> poll() { return controller_->poll(); }
 
-  // Resets the controller and brings it up again. Requests in flight on channels are answered with "aborted by host"
-  // when their owners next poll; each channel then works again.
-  Result<void> reset() { return controller_->reset(); }
+  // Resets the controller, or more, and brings it up again. Requests in flight on channels are answered with "aborted
+  // by host" when their owners next poll; each channel then works again. A reset of the bus reaches other functions
+  // too: their drives find out in their own poll(), and come back in the same way.
+  Result<void> reset(ResetReach reach = ResetReach::controller) { return controller_->reset(reach); }
 
   // Clean shutdown, now rather than in the destructor, so that its error can be seen. The drive can only be destroyed
   // afterwards.
