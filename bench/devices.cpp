@@ -39,6 +39,8 @@ Result<Devices> Devices::open(const JobList& list) {
     auto drive = Drive::open(opened.address, {.schemes = schemes, .io_queues = wanted});
     if (!drive) return std::unexpected(drive.error());
     opened.drive = std::move(*drive);
+    const std::string warning = opened.drive->space()->io().warning();
+    if (!warning.empty()) devices.note("warning: " + opened.address + ": " + warning);
     const unsigned granted = opened.drive->controller().io_queue_limit();
     if (opened.jobs > granted) {
       return fail(fmt::format("{}: {} jobs want a queue pair each, the controller grants {}", opened.address,

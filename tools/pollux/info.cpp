@@ -9,6 +9,8 @@ Result<void> info(const std::string& address, Format format) {
   const vfio::Scheme schemes[] = {softnvme::scheme()};
   auto drive = Drive::open(address, {.schemes = schemes});
   if (!drive) return std::unexpected(std::move(drive.error()));
+  const std::string warning = (*drive)->space()->io().warning();
+  if (!warning.empty()) fmt::print(stderr, "pollux: warning: {}: {}\n", address, warning);
   nvme::Controller& controller = (*drive)->controller();
   Tree tree;
   tree["address"] = controller.device().address().text;
