@@ -108,9 +108,10 @@ std::vector<DriveReport> Devices::close() {
       report.violations = soft->violation_count();
       for (const auto& violation : soft->violations()) {
         if (report.texts.size() == kMaxViolationsShown) break;
-        report.texts.push_back(fmt::format("violation: {}", violation.text));
+        report.texts.push_back(fmt::format("{}: violation: {}", opened.address, violation.text));
       }
-      if (const std::string error = soft->store_error(); !error.empty()) report.texts.push_back(error);
+      if (const std::string error = soft->store_error(); !error.empty())
+        report.texts.push_back(opened.address + ": " + error);
     }
     reports.push_back(std::move(report));
   }

@@ -98,7 +98,7 @@ int run_jobs(const bench::CommandLine& line, const bench::JobList& list) {
     for (const std::string& message : entry.messages) say(message);
   }
   for (const bench::DriveReport& drive : report->drives) {
-    for (const std::string& text : drive.texts) say(fmt::format("{}: {}", drive.address, text));
+    for (const std::string& text : drive.texts) say(text);
   }
   const bool json = line.format == bench::Format::json;
   if (auto written = output.write(json ? bench::json_report(*report) : bench::text_report(*report)); !written) {

@@ -50,7 +50,7 @@ struct ReportEntry {
 struct DriveReport {
   std::string address;
   std::optional<std::uint64_t> violations;  // what the software controller logged; nothing for other kinds
-  std::vector<std::string> texts;           // of the first of them; of other trouble with the drive
+  std::vector<std::string> texts;           // lines about the first of them, and about other trouble with the drive
 };
 
 struct Report {

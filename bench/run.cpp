@@ -175,18 +175,16 @@ Result<Report> run(const JobList& list, const RunOptions& options) {
   const Groups groups = group(*planned);
   std::vector<Sampler> samplers(groups.size());
   LiveLine live(STDERR_FILENO, options.live_line);
-  std::string lost;
+  bool lost = false;
   {
     Crew crew(*workers);
     const std::uint64_t begin_ns = steady_clock().now_ns();
     while (!crew.wait()) {
       const std::uint64_t elapsed_ns = steady_clock().now_ns() - begin_ns;
       if (options.stop->load(std::memory_order_relaxed) != 0) stop.store(1, std::memory_order_relaxed);
-      if (lost.empty()) {
-        if (auto polled = devices->poll(); !polled) {
-          lost = polled.error().message();
-          stop.store(1, std::memory_order_relaxed);
-        }
+      if (!lost && !devices->poll()) {  // what was lost, and why, closing it tells
+        lost = true;
+        stop.store(1, std::memory_order_relaxed);
       }
       for (std::size_t g = 0; g < groups.size(); ++g) samplers[g].update(groups[g], progress, elapsed_ns);
       live.update(*planned, progress, elapsed_ns);
@@ -206,7 +204,6 @@ Result<Report> run(const JobList& list, const RunOptions& options) {
   }
   workers->clear();  // the channels, before the drives
   report.drives = devices->close();
-  if (!lost.empty()) report.drives.front().texts.insert(report.drives.front().texts.begin(), lost);
   return report;
 }
 
