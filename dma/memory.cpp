@@ -98,6 +98,23 @@ Result<Memory> Memory::allocate(std::uint64_t size_bytes) {
                     "ask for less, or set hugepages aside (sysctl vm.nr_hugepages)");
 }
 
+Result<Memory> Memory::allocate_hugepage(std::uint64_t size_bytes) {
+  if (size_bytes == 0 || size_bytes > k1GiB) {
+    return fail(fmt::format("memory of {} bytes was asked for, in one hugepage", size_bytes),
+                fmt::format("no buffer may be larger than a hugepage: 1 to {} bytes are possible", k1GiB));
+  }
+
+  const bool small = size_bytes <= k2MiB;
+  const PageKind& kind = kPageKinds[small ? 1 : 0];
+  Memory memory;
+  const int os_error = memory.make(kind.size_bytes, kind.size_bytes, kind.memfd_flags);
+  if (os_error == 0) return memory;
+  return fail_errno(os_error, fmt::format("no hugepage of {} MiB is free", kind.size_bytes >> 20),
+                    fmt::format("set some aside: \"echo {} > /sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages\" as "
+                                "root, or more",
+                                small ? 64 : 1, kind.size_bytes >> 10));
+}
+
 int Memory::make(std::uint64_t size_bytes, std::uint64_t page_size_bytes, unsigned memfd_flags) {
   if (page_size_bytes == k4KiB && size_bytes > available_bytes()) return ENOMEM;
   fd_ = memfd_create("pollux", MFD_CLOEXEC | memfd_flags);

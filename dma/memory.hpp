@@ -26,6 +26,12 @@ class Memory {
   // later. Errors: size 0, out of memory.
   static Result<Memory> allocate(std::uint64_t size_bytes);
 
+  // At least `size_bytes` in one physical piece that stays where it is, for a device without an IOMMU: one hugepage, of
+  // 2 MiB up to that size and of 1 GiB above. Ordinary pages will not do: the kernel moves them (compaction even those
+  // that are locked), and the device would go on writing to the old place. Errors: size 0 or above 1 GiB, no hugepage
+  // free (says what to run).
+  static Result<Memory> allocate_hugepage(std::uint64_t size_bytes);
+
   std::byte* data() const { return data_; }
   std::uint64_t size_bytes() const { return size_bytes_; }
   std::uint64_t page_size_bytes() const { return page_size_bytes_; }

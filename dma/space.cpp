@@ -13,6 +13,10 @@ namespace pollux::dma {
 namespace {
 
 constexpr std::uint64_t kBytesPerKib = 1024;
+constexpr std::uint64_t kDwordBytes = 4;
+
+// The address of a mapping's last byte.
+std::uintptr_t last_of(const Mappings::value_type& mapping) { return mapping.first + (mapping.second.size_bytes - 1); }
 
 }  // namespace
 
@@ -32,7 +36,8 @@ Result<std::unique_ptr<vfio::Device>> Space::attach(const vfio::Address& address
 }
 
 Result<Buffer> Space::allocate(std::uint64_t size_bytes) {
-  Result<Memory> memory = Memory::allocate(size_bytes);
+  const bool physical = io_->demands().physical_addresses;
+  Result<Memory> memory = physical ? Memory::allocate_hugepage(size_bytes) : Memory::allocate(size_bytes);
   if (!memory) return std::unexpected(std::move(memory.error()));
   Result<Registration> registration = register_memory(memory->data(), memory->size_bytes(), memory->fd());
   if (!registration) return std::unexpected(std::move(registration.error()));
@@ -41,50 +46,87 @@ Result<Buffer> Space::allocate(std::uint64_t size_bytes) {
 
 Result<Registration> Space::register_memory(void* data, std::uint64_t size_bytes, int fd, std::uint64_t fd_offset) {
   const std::lock_guard lock(mutex_);
-  const Result<Iova> iova = map_locked(data, size_bytes, fd, fd_offset);
-  if (!iova) return std::unexpected(iova.error());
-  return Registration(shared_from_this(), Slice{static_cast<std::byte*>(data), *iova, size_bytes});
+  const std::uint64_t granule = 1ull << std::countr_zero(page_sizes());
+  const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t last_byte = address + (size_bytes - 1);
+  if (address % kDwordBytes != 0 || size_bytes == 0 || last_byte < address) {
+    return fail(fmt::format("memory at {} of {} bytes cannot be mapped for DMA", data, size_bytes),
+                "the address must be a multiple of 4, and the size neither 0 nor beyond the address space");
+  }
+  if (fd >= 0 && (address - fd_offset) % granule != 0) {
+    return fail(fmt::format("memory at {} is not mapped from offset {} of its file", data, fd_offset),
+                fmt::format("address and offset must agree modulo {} bytes", granule));
+  }
+
+  const std::uintptr_t first = address & ~(granule - 1), last = last_byte | (granule - 1);
+  Mappings::iterator mapping = find_locked(first, last);
+  if (mapping == mappings_.end()) {
+    const Result<Mappings::iterator> made = map_locked({.address = reinterpret_cast<void*>(first),
+                                                        .iova = 0,
+                                                        .size_bytes = last - first + 1,
+                                                        .fd = fd,
+                                                        .fd_offset = fd_offset & ~(granule - 1)});
+    if (!made) return std::unexpected(made.error());
+    mapping = *made;
+  }
+  ++mapping->second.registrations;
+  const Iova iova = mapping->second.iova + (address - mapping->first);
+  return Registration(shared_from_this(), mapping, Slice{static_cast<std::byte*>(data), iova, size_bytes});
 }
 
-Result<Iova> Space::map_locked(void* data, std::uint64_t size_bytes, int fd, std::uint64_t fd_offset) {
-  const std::uint64_t page_sizes = io_->page_sizes() != 0 ? io_->page_sizes() : k4KiB;
-  const std::uint64_t granule = 1ull << std::countr_zero(page_sizes);
-  const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(data);
-  if (size_bytes == 0 || ((address | size_bytes) & (granule - 1)) != 0) {
-    return fail(fmt::format("memory at {} of {} bytes cannot be mapped for DMA", data, size_bytes),
-                fmt::format("address and size must be multiples of {} bytes, and the size not 0", granule));
+std::uint64_t Space::page_sizes() const { return io_->page_sizes() != 0 ? io_->page_sizes() : k4KiB; }
+
+// A mapping that holds all of the memory. One that no other covers ends after each that begins before it, so that the
+// search ends there at the latest.
+Mappings::iterator Space::find_locked(std::uintptr_t first, std::uintptr_t last) {
+  for (auto mapping = mappings_.upper_bound(first); mapping != mappings_.begin();) {
+    --mapping;
+    if (last <= last_of(*mapping)) return mapping;
+    if (!mapping->second.covered) break;
   }
+  return mappings_.end();
+}
+
+// Maps whole pages, which no mapping holds all of yet, at an IOVA that it chooses.
+Result<Mappings::iterator> Space::map_locked(vfio::DmaMapping pages) {
   const vfio::MemoryDemands demands = io_->demands();
-  if (demands.physical_addresses) {
-    return fail(fmt::format("{} wants physical addresses, which pollux does not give yet", io_->describe()),
-                "switch the IOMMU on");
+  if (demands.file_descriptor && pages.fd < 0) {
+    return fail(
+        fmt::format("{} maps memory by its file, and the memory at {} has none", io_->describe(), pages.address),
+        "use memory on a memfd, as Space::allocate() gives");
   }
-  if (demands.file_descriptor && fd < 0) {
-    return fail(fmt::format("{} maps memory by its file, and the memory at {} has none", io_->describe(), data),
-                "use memory on a memfd, as Space::allocate() gives");
-  }
-  // An IOMMU page of some size can be used only where IOVA and virtual address agree modulo that size: the largest that
-  // the memory reaches, or the next where fragments are all that is left.
-  std::optional<Iova> iova;
-  for (std::uint64_t sizes = page_sizes; sizes != 0 && !iova;) {
-    const std::uint64_t page = std::bit_floor(sizes);
-    sizes &= ~page;
-    if (page > size_bytes) continue;
-    iova = allocator_.allocate(size_bytes, page, address & (page - 1));
-  }
-  if (!iova) {
-    return fail(fmt::format("no {} bytes of I/O address space are left in {}: {} mappings hold {} bytes", size_bytes,
-                            io_->describe(), allocator_.allocations(), allocator_.allocated_bytes()),
-                io_->usable_ranges().empty() ? "attach a device first" : "release buffers or registrations");
+  const Result<Iova> iova =
+      demands.physical_addresses ? io_->physical_address(pages.address, pages.size_bytes) : choose_iova(pages);
+  if (!iova) return std::unexpected(iova.error());
+  pages.iova = *iova;
+  if (Result<void> mapped = io_->map(pages); !mapped) {
+    allocator_.free(pages.iova, pages.size_bytes);  // a physical address it does not know, and leaves alone
+    return std::unexpected(explain(std::move(mapped.error()), pages.size_bytes));
   }
 
-  Result<void> mapped =
-      io_->map({.address = data, .iova = *iova, .size_bytes = size_bytes, .fd = fd, .fd_offset = fd_offset});
-  if (!mapped) {
-    allocator_.free(*iova, size_bytes);
-    return std::unexpected(explain(std::move(mapped.error()), size_bytes));
+  const auto made = mappings_.emplace(reinterpret_cast<std::uintptr_t>(pages.address),
+                                      Mapping{.iova = pages.iova, .size_bytes = pages.size_bytes});
+  for (auto other = mappings_.lower_bound(made->first); other != mappings_.end() && other->first <= last_of(*made);
+       ++other) {
+    if (other != made && last_of(*other) <= last_of(*made)) other->second.covered = true;
   }
-  return *iova;
+  return made;
+}
+
+// An IOMMU page of some size can be used only where IOVA and virtual address agree modulo that size: the largest that
+// the memory reaches, or the next where fragments are all that is left.
+Result<Iova> Space::choose_iova(const vfio::DmaMapping& pages) {
+  const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(pages.address);
+  for (std::uint64_t sizes = page_sizes(); sizes != 0;) {
+    const std::uint64_t page = std::bit_floor(sizes);
+    sizes &= ~page;
+    if (page > pages.size_bytes) continue;
+    const std::optional<Iova> iova = allocator_.allocate(pages.size_bytes, page, address & (page - 1));
+    if (iova) return *iova;
+  }
+  return fail(fmt::format("no {} bytes of I/O address space are left in {}: {} mappings hold {} bytes",
+                          pages.size_bytes, io_->describe(), allocator_.allocations(), allocator_.allocated_bytes()),
+              io_->usable_ranges().empty() ? "attach a device first" : "release buffers or registrations");
 }
 
 // Adds what the backend does not know: how much this space holds already.
@@ -97,24 +139,28 @@ Error Space::explain(Error error, std::uint64_t size_bytes) const {
   return error;
 }
 
-void Space::unregister(const Slice& slice) noexcept {
+void Space::unregister(Mappings::iterator mapping) noexcept {
   const std::lock_guard lock(mutex_);
+  if (--mapping->second.registrations != 0) return;
+  const Mapping gone = mapping->second;
+  mappings_.erase(mapping);
   // Where the unmap fails, a device may still reach the memory through this address: it is never handed out again.
-  if (io_->unmap(slice.iova, slice.size_bytes)) allocator_.free(slice.iova, slice.size_bytes);
+  if (io_->unmap(gone.iova, gone.size_bytes)) allocator_.free(gone.iova, gone.size_bytes);
 }
 
 Registration::Registration(Registration&& other) noexcept
-    : space_(std::move(other.space_)), slice_(std::exchange(other.slice_, {})) {}
+    : space_(std::move(other.space_)), mapping_(other.mapping_), slice_(std::exchange(other.slice_, {})) {}
 
 Registration& Registration::operator=(Registration&& other) noexcept {
   Registration taken(std::move(other));
   std::swap(space_, taken.space_);
+  std::swap(mapping_, taken.mapping_);
   std::swap(slice_, taken.slice_);
   return *this;
 }
 
 Registration::~Registration() {
-  if (space_) space_->unregister(slice_);
+  if (space_) space_->unregister(mapping_);
 }
 
 }  // namespace pollux::dma

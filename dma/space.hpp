@@ -1,8 +1,10 @@
 // An I/O address space together with its one IOVA allocator: where memory becomes reachable for devices. Several
-// controllers may share one. Safe from any thread; held by shared_ptr, because buffers and drives keep it alive.
+// controllers may share one. Safe from any thread; held by shared_ptr, because buffers and drives keep it alive. Where
+// the IoAddressSpace goes by physical addresses the allocator stays idle: memory is mapped where it lies.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -16,8 +18,17 @@ namespace pollux::dma {
 
 class Space;
 
-// Memory of the application's own, made reachable; taken away by scope. The application frees the memory later than
-// this. Destroy it only when no command names it, or when the device is disabled.
+// What one map() made reachable: whole pages, shared by the registrations that lie in them.
+struct Mapping {
+  Iova iova;
+  std::uint64_t size_bytes;
+  std::uint64_t registrations = 0;  // the last one unmaps
+  bool covered = false;             // a mapping made later held all of its memory too
+};
+using Mappings = std::multimap<std::uintptr_t, Mapping>;  // by the address of the memory; they may overlap
+
+// Memory of the application's own, made reachable; taken away by scope. The application frees the memory, and what
+// shares its mapping, later than this. Destroy it only when no command names it, or when the device is disabled.
 class Registration {
  public:
   Registration() = default;
@@ -30,9 +41,11 @@ class Registration {
 
  private:
   friend class Space;
-  Registration(std::shared_ptr<Space> space, Slice slice) : space_(std::move(space)), slice_(slice) {}
+  Registration(std::shared_ptr<Space> space, Mappings::iterator mapping, Slice slice)
+      : space_(std::move(space)), mapping_(mapping), slice_(slice) {}
 
   std::shared_ptr<Space> space_;
+  Mappings::iterator mapping_;  // of the space
   Slice slice_;
 };
 
@@ -69,13 +82,18 @@ class Space : public std::enable_shared_from_this<Space> {
   // outside it.
   Result<std::unique_ptr<vfio::Device>> attach(const vfio::Address& address);
 
-  // Zeroed memory of at least `size_bytes`, reachable for every device of this space. Errors: those of Memory::allocate
-  // and of map().
+  // Zeroed memory of at least `size_bytes`, reachable for every device of this space; in one hugepage where the space
+  // goes by physical addresses. Errors: those of Memory::allocate, or allocate_hugepage, and of register_memory().
   Result<Buffer> allocate(std::uint64_t size_bytes);
 
-  // Makes [data, data + size_bytes) reachable; both are multiples of the smallest page size. `fd` names the file behind
-  // the memory, where a space demands one. Errors: misaligned, no IOVA space left, no mapping left (says how many there
-  // are), memlock too small (says how much is needed).
+  // Makes [data, data + size_bytes) reachable: any size, from any dword on. Whole pages are mapped: the bytes beside it
+  // on its first and last page are reachable too. Pages that lie within one mapping already share it; the last
+  // Registration in a mapping takes it away, whole. A mapping remembers memory by its address: none of it may be
+  // unmapped or replaced before then, or what comes to lie there next would be taken for it. `fd` names the file behind
+  // the memory, where a space demands one, and `fd_offset` where in it `data` lies. Where the space goes by physical
+  // addresses, the memory must lie in one hugepage: the kernel moves other pages. Errors: not a dword's address, size
+  // 0, an offset that does not agree with the address, no IOVA space left, no mapping left (says how many there are),
+  // memlock too small (says how much is needed), not in one physical piece.
   Result<Registration> register_memory(void* data, std::uint64_t size_bytes, int fd = -1, std::uint64_t fd_offset = 0);
 
   vfio::IoAddressSpace& io() { return *io_; }
@@ -83,13 +101,17 @@ class Space : public std::enable_shared_from_this<Space> {
  private:
   friend class Registration;
   explicit Space(std::unique_ptr<vfio::IoAddressSpace> io) : io_(std::move(io)) {}
-  Result<Iova> map_locked(void* data, std::uint64_t size_bytes, int fd, std::uint64_t fd_offset);
+  std::uint64_t page_sizes() const;
+  Mappings::iterator find_locked(std::uintptr_t first, std::uintptr_t last);
+  Result<Mappings::iterator> map_locked(vfio::DmaMapping pages);
+  Result<Iova> choose_iova(const vfio::DmaMapping& pages);
   Error explain(Error error, std::uint64_t size_bytes) const;
-  void unregister(const Slice& slice) noexcept;
+  void unregister(Mappings::iterator mapping) noexcept;
 
   std::unique_ptr<vfio::IoAddressSpace> io_;
-  std::mutex mutex_;  // guards allocator_, and keeps it in step with what is mapped and attached
+  std::mutex mutex_;  // guards what follows, and keeps it in step with what is mapped and attached
   IovaAllocator allocator_;
+  Mappings mappings_;  // none was made of memory that lay within another
 };
 
 }  // namespace pollux::dma

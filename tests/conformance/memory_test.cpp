@@ -31,10 +31,23 @@ TEST_CASE_METHOD(TestDevice, "memory from malloc, once registered, is written fr
   CHECK(holds_pattern(*channel, 2, other, 1));
 }
 
-TEST_CASE_METHOD(TestDevice, "memory that is not whole pages is refused") {
-  const auto memory = own_memory(2 * kPage);
-  CHECK_FALSE(drive->space()->register_memory(memory.get() + 512, kPage));
-  CHECK_FALSE(drive->space()->register_memory(memory.get(), 512));
+TEST_CASE_METHOD(TestDevice,
+                 "memory that begins at a dword and ends anywhere is read and written, and nothing beside it") {
+  const auto channel = open_channel({.depth = 4});
+  const std::uint64_t size = 2 * block();
+  std::vector<std::byte> memory(size + 2 * kPage, std::byte{0x5a});
+  const std::uint64_t begin = kPage - reinterpret_cast<std::uintptr_t>(memory.data()) % kPage + 12;
+  const auto registered = drive->space()->register_memory(memory.data() + begin, size + 3);
+  REQUIRE(registered);
+  write_pattern(*channel, 2, registered->slice(0, size), 1);
+  CHECK(holds_pattern(*channel, 2, registered->slice(0, size), 1));
+  CHECK(memory[begin - 1] == std::byte{0x5a});
+  CHECK(memory[begin + size] == std::byte{0x5a});
+}
+
+TEST_CASE_METHOD(TestDevice, "memory that begins within a dword is refused") {
+  const auto memory = own_memory(kPage);
+  CHECK_FALSE(drive->space()->register_memory(memory.get() + 2, 512));
 }
 
 TEST_CASE_METHOD(TestDevice, "buffers may come and go between requests, in any order") {

@@ -48,10 +48,12 @@ TEST_CASE_METHOD(SpaceFixture, "the IOMMU's granule rules, not ours") {
   attach();
   auto memory = Memory::allocate(k2MiB);
   REQUIRE(memory);
-  CHECK_FALSE(space->register_memory(memory->data(), k4KiB));
-  auto registered = space->register_memory(memory->data(), 0x1'0000);
+  auto registered = space->register_memory(memory->data() + 0x2'1000, k4KiB, memory->fd(), 0x2'1000);
   REQUIRE(registered);
-  CHECK(registered->slice().iova % 0x1'0000 == 0);
+  const vfio::Iova iova = registered->slice().iova;
+  CHECK(iova % 0x1'0000 == 0x1000);
+  CHECK(io->mapping(iova - 0x1000).size_bytes == 0x1'0000);
+  CHECK(io->mapping(iova - 0x1000).fd_offset == 0x2'0000);
   CHECK(io->violations().empty());
 }
 

@@ -81,5 +81,31 @@ TEST_CASE_METHOD(AttachedFixture, "an address whose unmap failed is not handed o
   CHECK(io->violations().empty());
 }
 
+TEST_CASE_METHOD(AttachedFixture, "a mapping whose unmap failed is not shared any more") {
+  auto memory = Memory::allocate(k4KiB);
+  REQUIRE(memory);
+  auto lost = space->register_memory(memory->data(), k4KiB);
+  REQUIRE(lost);
+  const vfio::Iova iova = lost->slice().iova;
+  io->unmap_fails = true;
+  *lost = Registration();
+  io->unmap_fails = false;
+  auto next = space->register_memory(memory->data(), k4KiB);
+  REQUIRE(next);
+  CHECK(next->slice().iova != iova);
+  CHECK(io->violations().empty());
+}
+
+TEST_CASE_METHOD(AttachedFixture, "a mapping that the kernel refused is not shared") {
+  io->entry_limit = 0;
+  auto memory = Memory::allocate(k4KiB);
+  REQUIRE(memory);
+  CHECK_FALSE(space->register_memory(memory->data(), k4KiB));
+  CHECK_FALSE(space->register_memory(memory->data(), 512));
+  io->entry_limit = 1;
+  CHECK(space->register_memory(memory->data(), 512));
+  CHECK(io->maps_made() == 1);
+}
+
 }  // namespace
 }  // namespace pollux::dma::test

@@ -1,5 +1,6 @@
 // An IoAddressSpace that holds every map and unmap against what the seam demands of its caller, and keeps what it saw.
-// A wrong call is written to violations(), which tests assert empty. Limits and ranges are the test's to set.
+// A wrong call is written to violations(), which tests assert empty. Limits, ranges and physical addresses are the
+// test's to set.
 #pragma once
 
 #include <fmt/format.h>
@@ -7,6 +8,9 @@
 
 #include <bit>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -48,6 +52,8 @@ class FakeIoAddressSpace : public vfio::IoAddressSpace {
   std::uint64_t memlock_limit_bytes = ~0ull;
   vfio::MemoryDemands wants;
   bool unmap_fails = false;
+  // Where memory lies, by its address: in hugepages of 2 MiB each, and what crosses from one to the next is in pieces.
+  std::function<vfio::Iova(std::uintptr_t)> physical = [](std::uintptr_t address) { return address + (1ull << 50); };
 
   Result<std::unique_ptr<vfio::Device>> attach(const vfio::Address& address) override {
     ranges = ranges_after_attach;
@@ -59,21 +65,19 @@ class FakeIoAddressSpace : public vfio::IoAddressSpace {
     const auto address = reinterpret_cast<std::uintptr_t>(mapping.address);
     const std::uint64_t granule = 1ull << std::countr_zero(sizes);
     const vfio::Iova last = mapping.iova + (mapping.size_bytes - 1);
-    bool inside = false;
-    for (const vfio::IovaRange& range : ranges) inside |= range.first <= mapping.iova && last <= range.last;
-    if (mapping.size_bytes == 0 || last < mapping.iova || !inside) violate("map outside the ranges", mapping.iova);
     if (((address | mapping.iova | mapping.size_bytes) & (granule - 1)) != 0) violate("map misaligned", mapping.iova);
-    if (mapping.iova == 0) violate("map at IOVA 0", mapping.iova);
-    const auto next = mapped_.upper_bound(last);
-    if (next != mapped_.begin()) {
-      const auto& [iova, other] = *std::prev(next);
-      if (iova + (other.size_bytes - 1) >= mapping.iova) violate("map over another mapping", mapping.iova);
+    if (mapping.size_bytes == 0 || last < mapping.iova) violate("map of nothing", mapping.iova);
+    if (wants.physical_addresses) {
+      if (mapping.iova != physical(address)) violate("map elsewhere than where the memory lies", mapping.iova);
+    } else {
+      check_translated(mapping, last);
     }
     if (entry_limit && mapped_.size() >= *entry_limit) return fail_errno(ENOSPC, "mapping memory for DMA failed");
     if (locked_bytes_ + mapping.size_bytes > memlock_limit_bytes) {
       return fail_errno(ENOMEM, "mapping memory for DMA failed");
     }
     mapped_.emplace(mapping.iova, mapping);
+    ++maps_made_;
     locked_bytes_ += mapping.size_bytes;
     return {};
   }
@@ -81,8 +85,9 @@ class FakeIoAddressSpace : public vfio::IoAddressSpace {
   Result<void> unmap(vfio::Iova iova, std::uint64_t size_bytes) override {
     const std::lock_guard lock(mutex_);
     if (unmap_fails) return fail_errno(EIO, "unmapping failed");
-    const auto found = mapped_.find(iova);
-    if (found == mapped_.end() || found->second.size_bytes != size_bytes) {
+    auto [found, end] = mapped_.equal_range(iova);
+    while (found != end && found->second.size_bytes != size_bytes) ++found;
+    if (found == end) {
       violate("unmap of something that no one map() made", iova);
       return {};
     }
@@ -102,17 +107,60 @@ class FakeIoAddressSpace : public vfio::IoAddressSpace {
     return *entry_limit - static_cast<std::uint32_t>(mapped_.size());
   }
   vfio::MemoryDemands demands() const override { return wants; }
+  Result<vfio::Iova> physical_address(const void* memory, std::uint64_t size_bytes) const override {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory);
+    if ((address >> 21) != ((address + size_bytes - 1) >> 21)) return fail("the memory is in two physical pieces");
+    return physical(address);
+  }
   std::string describe() const override { return "fake space"; }
 
   std::size_t mappings() const { return mapped_.size(); }
-  const vfio::DmaMapping& mapping(vfio::Iova iova) const { return mapped_.at(iova); }
+  std::size_t maps_made() const { return maps_made_; }  // ever
+  // One that begins at this IOVA; an empty one where none does.
+  vfio::DmaMapping mapping(vfio::Iova iova) const {
+    const auto found = mapped_.find(iova);
+    return found != mapped_.end() ? found->second : vfio::DmaMapping{};
+  }
+
+  // One of the mappings holds all of this memory.
+  bool holds(const void* memory, std::uint64_t size_bytes) const {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory);
+    for (const auto& [iova, mapping] : mapped_) {
+      const auto first = reinterpret_cast<std::uintptr_t>(mapping.address);
+      if (first <= address && address + size_bytes <= first + mapping.size_bytes) return true;
+    }
+    return false;
+  }
+
+  // The byte that a device reaches at this IOVA; nullptr: none.
+  const std::byte* seen_at(vfio::Iova iova) const {
+    for (const auto& [first, mapping] : mapped_) {
+      if (first <= iova && iova - first < mapping.size_bytes) {
+        return static_cast<const std::byte*>(mapping.address) + (iova - first);
+      }
+    }
+    return nullptr;
+  }
   const std::vector<std::string>& violations() const { return violations_; }
 
  private:
+  void check_translated(const vfio::DmaMapping& mapping, vfio::Iova last) {
+    bool inside = false;
+    for (const vfio::IovaRange& range : ranges) inside |= range.first <= mapping.iova && last <= range.last;
+    if (!inside) violate("map outside the ranges", mapping.iova);
+    if (mapping.iova == 0) violate("map at IOVA 0", mapping.iova);
+    const auto next = mapped_.upper_bound(last);
+    if (next != mapped_.begin()) {
+      const auto& [iova, other] = *std::prev(next);
+      if (iova + (other.size_bytes - 1) >= mapping.iova) violate("map over another mapping", mapping.iova);
+    }
+  }
+
   void violate(const char* what, vfio::Iova iova) { violations_.push_back(fmt::format("{} at {:#x}", what, iova)); }
 
   mutable std::mutex mutex_;
-  std::map<vfio::Iova, vfio::DmaMapping> mapped_;
+  std::multimap<vfio::Iova, vfio::DmaMapping> mapped_;  // physical addresses may meet
+  std::size_t maps_made_ = 0;
   std::uint64_t locked_bytes_ = 0;
   std::vector<std::string> violations_;
 };

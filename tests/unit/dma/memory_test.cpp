@@ -114,6 +114,51 @@ TEST_CASE("more than the free hugepages hold comes in ordinary pages, and takes 
   CHECK(meminfo("HugePages_Free") == free_before);
 }
 
+TEST_CASE("memory in one hugepage is that page, or an error that says what to run when none is left") {
+  constexpr std::size_t kMostPages = 1024;
+  std::vector<Memory> held;
+  Error shortage;
+  while (shortage.what.empty() && held.size() < kMostPages) {
+    auto memory = Memory::allocate_hugepage(5000);
+    if (memory) {
+      CHECK(memory->size_bytes() == k2MiB);
+      CHECK(memory->page_size_bytes() == k2MiB);
+      CHECK(address_of(*memory) % k2MiB == 0);
+      memory->data()[k2MiB - 1] = std::byte{1};
+      held.push_back(std::move(*memory));
+    } else {
+      shortage = memory.error();
+    }
+  }
+  WARN("this machine gave " << held.size() << " hugepages of 2 MiB");
+  if (held.size() == kMostPages) return;
+  INFO(shortage.message());
+  CHECK(shortage.os_error != 0);
+  CHECK(shortage.message().find("no hugepage of 2 MiB is free") == 0);
+  CHECK(shortage.message().find("\"echo 64 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages\" as root") !=
+        std::string::npos);
+}
+
+TEST_CASE("above 2 MiB one hugepage is one of 1 GiB") {
+  auto memory = Memory::allocate_hugepage(k2MiB + 1);
+  WARN("a page of 1 GiB is " << (memory ? "free here" : "not free here: the error is tested"));
+  if (memory) {
+    CHECK(memory->size_bytes() == k1GiB);
+    CHECK(memory->page_size_bytes() == k1GiB);
+  } else {
+    INFO(memory.error().message());
+    CHECK(memory.error().message().find("no hugepage of 1024 MiB is free") == 0);
+    CHECK(memory.error().message().find("hugepages-1048576kB/nr_hugepages") != std::string::npos);
+  }
+}
+
+TEST_CASE("no memory is larger than the hugepage it must lie in") {
+  CHECK_FALSE(Memory::allocate_hugepage(0));
+  const auto refused = Memory::allocate_hugepage(k1GiB + 1);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message().find("no buffer may be larger than a hugepage") != std::string::npos);
+}
+
 // Lets no file grow beyond `size_bytes` while it lives: an allocation that asked the kernel for terabytes after all
 // would fail, not fill the machine's memory.
 class FileSizeLimit {

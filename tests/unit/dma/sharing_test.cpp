@@ -59,5 +59,26 @@ TEST_CASE_METHOD(AttachedFixture, "threads may make and drop mappings at the sam
   CHECK(io->violations().empty());
 }
 
+TEST_CASE_METHOD(AttachedFixture, "threads may register and drop parts of the same page at the same time") {
+  constexpr int kThreads = 4, kRounds = 2000;
+  constexpr std::uint64_t kPartBytes = k4KiB / kThreads;
+  auto memory = Memory::allocate(k4KiB);
+  REQUIRE(memory);
+  std::atomic<int> failures = 0;
+  std::vector<std::thread> threads;
+  for (int number = 0; number < kThreads; ++number) {
+    threads.emplace_back([&, number] {
+      for (int round = 0; round < kRounds; ++round) {
+        auto made = space->register_memory(memory->data() + number * kPartBytes, kPartBytes);
+        if (!made || made->slice().iova % k4KiB != number * kPartBytes) ++failures;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(failures == 0);
+  CHECK(io->mappings() == 0);
+  CHECK(io->violations().empty());
+}
+
 }  // namespace
 }  // namespace pollux::dma::test
