@@ -10,6 +10,7 @@ namespace pollux::nvme {
 namespace {
 
 constexpr const char* kGoneAdvice = "the device was removed, lost power or fell off the bus";
+constexpr const char* kOfflineAdvice = "bring it online from its primary controller, that of the physical function";
 
 // CAP.TO bounds enabling and disabling alike; a controller that reports 0 still gets one unit.
 std::uint64_t ready_bound_ns(std::uint64_t cap) {
@@ -70,7 +71,15 @@ Result<void> BringUp::enable(std::uint64_t now_ns) {
   if (!cap) return std::unexpected(cap.error());
   const auto version = registers_.read32(reg::kVs);
   if (!version) return std::unexpected(version.error());
-  if (*version == 0 || *version == kAllOnes) return fail(fmt::format("VS reads as {:#x}", *version), kGoneAdvice);
+  if (*version == 0 || *version == kAllOnes) {
+    // NVMe base 2.0c, 8.26.3: CSTS.CFS is all that a secondary controller tells while it is offline.
+    const auto status = registers_.read32(reg::kCsts);
+    if (status && *status != kAllOnes && csts::kCfs.of(*status) != 0)
+      return fail(fmt::format("a secondary controller (virtual function) that is offline: CSTS {:#x}, VS {:#x}",
+                              *status, *version),
+                  kOfflineAdvice);
+    return fail(fmt::format("VS reads as {:#x}", *version), kGoneAdvice);
+  }
   facts_.cap = *cap;
   facts_.version = *version;
 
@@ -127,7 +136,7 @@ Result<bool> BringUp::ready(std::uint64_t now_ns) {
   if (!status) return std::unexpected(status.error());
   if (csts::kCfs.of(*status) != 0) {
     return fail(fmt::format("the controller reports a fatal status while it is enabled (CSTS {:#x})", *status),
-                "reset it or power it off and on");
+                fmt::format("reset it or power it off and on; a virtual function: {}", kOfflineAdvice));
   }
   if (csts::kRdy.of(*status) != 0) return true;
   if (now_ns < deadline_ns_) return false;

@@ -6,6 +6,7 @@
 
 #include "pollux/vfio/in_use.hpp"
 #include "pollux/vfio/readiness.hpp"
+#include "pollux/vfio/virtual_functions.hpp"
 
 namespace pollux::vfio {
 namespace {
@@ -122,6 +123,15 @@ Result<std::vector<Item>> nvm_items(const Sysfs& sysfs, std::span<const std::str
   return items;
 }
 
+// vfio-pci refuses a physical function that has virtual ones, and takes them away, waiting for whoever uses them, when
+// it loses one.
+Result<void> has_no_virtual_functions(const Sysfs& sysfs, const std::string& bdf) {
+  const auto found = virtual_functions(sysfs, bdf);
+  if (!found || found->bdfs.empty()) return {};
+  return fail(fmt::format("{} has virtual functions ({})", bdf, fmt::join(found->bdfs, ", ")),
+              fmt::format("remove them first: run \"pollux vfs {} 0\" as root", bdf));
+}
+
 BindReport report_of(std::span<const Item> moved) {
   BindReport report;
   for (const auto& item : moved) report.changed.push_back(item.function.bdf);
@@ -138,6 +148,8 @@ Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, B
   if (!sysfs.has_driver(kVfioDriver)) return fail("vfio-pci is not loaded", "run \"modprobe vfio-pci\" as root");
   for (auto& item : *items) {
     if (!item.function.group && !noiommu_enabled(sysfs)) return std::unexpected(explain_no_iommu(item.function.bdf));
+    if (auto none = has_no_virtual_functions(sysfs, item.function.bdf); !none)
+      return std::unexpected(std::move(none.error()));
     auto claimed = claim(sysfs, item.function);
     if (!claimed) return std::unexpected(std::move(claimed.error()));
     item.claims = std::move(*claimed);
@@ -174,6 +186,8 @@ Result<BindReport> unbind(const Sysfs& sysfs, std::span<const std::string> bdfs)
     if (!function.driver.empty() && function.driver != kVfioDriver)
       return fail(fmt::format("{} is bound to {} and not to vfio-pci", function.bdf, function.driver),
                   "take it from that driver first; nothing was changed");
+    if (auto none = has_no_virtual_functions(sysfs, function.bdf); !none)
+      return std::unexpected(std::move(none.error()));
     if (function.group && group_busy(sysfs, *function.group))
       return std::unexpected(explain_group_open(sysfs, *function.group, function.bdf, EBUSY));
   }

@@ -25,7 +25,7 @@ struct BindReport {
 };
 
 // Binds the functions to vfio-pci; one that is there already stays. Errors: no such function, not NVMe, no IOMMU,
-// vfio-pci not loaded, in use (by what), no permission, vfio-pci does not take it.
+// vfio-pci not loaded, in use (by what), virtual functions of it are there, no permission, vfio-pci does not take it.
 Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, BindWay way);
 
 // Gives the functions to the kernel's nvme driver; one that is there already stays. Errors: as above; bound to a third

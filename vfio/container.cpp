@@ -86,7 +86,7 @@ Result<std::unique_ptr<Device>> Container::attach(const Address& address) {
   }
   auto info = query();
   if (!info) return std::unexpected(std::move(info.error()));
-  auto file = group->open_device(bdf);
+  auto file = group->open_device(sysfs_, address);
   if (!file) return std::unexpected(std::move(file.error()));
   auto device = KernelDevice::create(std::move(*file), address, number, *this);
   if (!device) return std::unexpected(std::move(device.error()));

@@ -30,9 +30,11 @@ Result<void> Group::set_container(int container_fd, const std::string& bdf) {
                         : "");
 }
 
-Result<FileDescriptor> Group::open_device(const std::string& bdf) {
-  FileDescriptor device(ioctl(file_.get(), VFIO_GROUP_GET_DEVICE_FD, bdf.c_str()));
-  if (!device) return std::unexpected(explain_device_open(number_, bdf, errno));
+Result<FileDescriptor> Group::open_device(const Sysfs& sysfs, const Address& address) {
+  std::string name = address.target;
+  if (!address.vf_token.empty()) name += " vf_token=" + address.vf_token;
+  FileDescriptor device(ioctl(file_.get(), VFIO_GROUP_GET_DEVICE_FD, name.c_str()));
+  if (!device) return std::unexpected(explain_device_open(sysfs, number_, address, errno));
   return device;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "pollux/vfio/address.hpp"
 #include "pollux/vfio/error.hpp"
 #include "pollux/vfio/file_descriptor.hpp"
 #include "pollux/vfio/sysfs.hpp"
@@ -29,8 +30,9 @@ class Group {
   // cannot reach.
   Result<void> set_container(int container_fd, const std::string& bdf);
 
-  // Opens a member. The kernel resets the function on the way.
-  Result<FileDescriptor> open_device(const std::string& bdf);
+  // Opens a member. The kernel resets the function on the way. The address may have a token: a physical function's is
+  // set by it while none of its virtual functions is open, each of these must give it.
+  Result<FileDescriptor> open_device(const Sysfs& sysfs, const Address& address);
 
   // Devices of this group that are open; device_closed() returns how many are left.
   void device_opened() { ++open_devices_; }

@@ -17,11 +17,13 @@ Result<std::unique_ptr<IoAddressSpace>> make_space(const Address& address) {
   return Space::open(sysfs);
 }
 
-// Without a word of how: iommufd where the kernel offers it to us. A function that shares a token goes by its group, as
-// the character device takes none.
+// Without a word of how: iommufd where the kernel offers it to us. A virtual function, and whoever has a token, goes by
+// its group: the character device takes no token, and asks for none.
 Result<std::unique_ptr<IoAddressSpace>> choose_space(const Address& address) {
-  const bool iommufd = address.vf_token.empty() && Ioas::offered(Sysfs(), address.target);
-  return iommufd ? make_space<Ioas>(address) : make_space<Container>(address);
+  const Sysfs sysfs;
+  const auto function = sysfs.function(address.target);
+  const bool by_group = !address.vf_token.empty() || (function && !function->physical_function.empty());
+  return !by_group && Ioas::offered(sysfs, address.target) ? make_space<Ioas>(address) : make_space<Container>(address);
 }
 
 }  // namespace

@@ -302,7 +302,7 @@ Result<void> KernelDevice::hot_reset() {
   const std::vector<int> groups = hot_reset_groups(info, foreign);
   if (!foreign.empty())
     return fail(fmt::format("a hot reset of {} would reset {} too", address_.target, foreign),
-                "bind it to vfio-pci and open it in the same address space, or leave it at a function reset");
+                "open it in the same address space, or reset the function alone");
 
   const std::size_t head_bytes = offsetof(vfio_pci_hot_reset, group_fds);
   std::vector<std::byte> request(head_bytes + groups.size() * sizeof(int));

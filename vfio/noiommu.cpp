@@ -54,7 +54,7 @@ Result<std::unique_ptr<Device>> NoIommu::attach(const Address& address) {
       return std::unexpected(explain_set_iommu(number, bdf, errno));
   }
   Group& group = fresh ? *fresh : **known;
-  auto file = group.open_device(bdf);
+  auto file = group.open_device(sysfs_, address);
   if (!file) return std::unexpected(std::move(file.error()));
   auto device = KernelDevice::create(std::move(*file), address, number, *this);
   if (!device) return std::unexpected(std::move(device.error()));

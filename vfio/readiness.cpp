@@ -229,10 +229,29 @@ Error explain_bind_iommufd(const Sysfs& sysfs, const PciFunction& function, int 
   return with_errno(os_error, what, "the kernel's log (dmesg) may say why");
 }
 
-Error explain_device_open(unsigned group, const std::string& bdf, int os_error) {
+Error explain_device_open(const Sysfs& sysfs, unsigned group, const Address& address, int os_error) {
+  const std::string& bdf = address.target;
+  const bool has_token = !address.vf_token.empty();
   const std::string what = fmt::format("VFIO_GROUP_GET_DEVICE_FD failed for {} in group {}", bdf, group);
+  const auto function = sysfs.function(bdf);
+  const std::string physical = function ? function->physical_function : "";
+  if (os_error == EACCES && !physical.empty())
+    return with_errno(os_error,
+                      fmt::format("{}: it is a virtual function of {}, which is on vfio-pci, and {}", what, physical,
+                                  has_token ? "this is not the token of that" : "no token was given"),
+                      fmt::format("open {0},vf_token=UUID first, which sets the token, then {1},vf_token=UUID with the "
+                                  "same",
+                                  physical, bdf));
   if (os_error == EACCES)
-    return with_errno(os_error, what, "a virtual function whose physical function is on vfio-pci wants its token");
+    return with_errno(os_error, what + ": virtual functions of it are in use",
+                      fmt::format("use {},vf_token=UUID with the token that they were opened with", bdf));
+  if (os_error == EINVAL && has_token)
+    return with_errno(
+        os_error,
+        fmt::format("{}: it takes no token, since {}", what,
+                    physical.empty() ? "it has no virtual functions"
+                                     : fmt::format("its physical function {} is not on vfio-pci", physical)),
+        fmt::format("use the address {}", bdf));
   if (os_error == ENODEV)
     return with_errno(os_error, what, fmt::format("it has just been unbound: run \"pollux bind {}\" as root", bdf));
   return with_errno(os_error, what, "the kernel's log (dmesg) may say why");

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "pollux/vfio/address.hpp"
 #include "pollux/vfio/error.hpp"
 #include "pollux/vfio/sysfs.hpp"
 
@@ -57,7 +58,7 @@ Error explain_vfio_open(int os_error);
 Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& bdf, int os_error);
 Error explain_not_viable(const Sysfs& sysfs, unsigned group, const std::string& bdf);
 Error explain_set_iommu(unsigned group, const std::string& bdf, int os_error);
-Error explain_device_open(unsigned group, const std::string& bdf, int os_error);
+Error explain_device_open(const Sysfs& sysfs, unsigned group, const Address& address, int os_error);
 
 // The same of iommufd: open("/dev/iommu"); no character device; open() of it; VFIO_DEVICE_BIND_IOMMUFD.
 Error explain_iommufd_open(int os_error);

@@ -124,8 +124,8 @@ Result<void> Sysfs::write(std::string_view absolute, std::string_view text) cons
   if (written) return written;
   const int os_error = written.error().os_error;
   if (os_error == EACCES || os_error == EPERM)
-    written.error().advice = "binding changes sysfs and needs root: run it with sudo";
-  if (os_error == EROFS) written.error().advice = "sysfs is read-only here, as in a container: bind on the host";
+    written.error().advice = "this changes sysfs and needs root: run it with sudo";
+  if (os_error == EROFS) written.error().advice = "sysfs is read-only here, as in a container: do it on the host";
   return written;
 }
 
@@ -145,6 +145,7 @@ Result<PciFunction> Sysfs::function(const std::string& bdf) const {
   function.numa_node = number<int>(line(folder + "/numa_node")).value_or(-1);
   function.block_devices = block_devices(*this, folder);
   function.link = link_of(*this, folder);
+  function.physical_function = link_name(folder + "/physfn");
   return function;
 }
 

@@ -26,6 +26,7 @@ struct PciFunction {
   int numa_node = -1;                      // -1: unknown
   std::vector<std::string> block_devices;  // "nvme0n1"
   std::string link;                        // "8.0 GT/s PCIe x4", empty where sysfs does not tell
+  std::string physical_function;           // whose virtual function it is; empty: it is none
 
   bool is_nvm() const { return class_code >> 8 == kClassNvm; }
 };

@@ -51,6 +51,7 @@ enum class AdminOpcode : std::uint8_t {
   set_features = 0x09,
   get_features = 0x0a,
   async_event_request = 0x0c,
+  virtualization_management = 0x1c,
   doorbell_buffer_config = 0x7c,
 };
 
@@ -90,6 +91,8 @@ enum class Cns : std::uint8_t {
   active_ns_list = 0x02,
   ns_descriptors = 0x03,
   command_set_controller = 0x06,
+  primary_controller_capabilities = 0x14,
+  secondary_controller_list = 0x15,
 };
 
 // Get Log Page, 5.16. CDW10 and CDW11.
@@ -137,6 +140,24 @@ namespace abort_command {
 inline constexpr Field kSqid{0, 16};
 inline constexpr Field kCid{16, 16};
 }  // namespace abort_command
+
+// Virtualization Management, 5.28. CDW10 and CDW11; completion dword 0.
+namespace virtualization {
+inline constexpr Field kAct{0, 4};
+inline constexpr Field kRt{8, 3};  // resource type
+inline constexpr Field kCntlid{16, 16};
+inline constexpr Field kNr{0, 16};   // CDW11, number of resources
+inline constexpr Field kNrm{0, 16};  // completion dword 0, number of resources modified
+}  // namespace virtualization
+
+enum class VirtualizationAction : std::uint8_t {
+  primary_flexible_allocation = 0x1,
+  secondary_offline = 0x7,
+  secondary_assign = 0x8,
+  secondary_online = 0x9,
+};
+
+enum class ResourceType : std::uint8_t { vq = 0, vi = 1 };
 
 // Read, Write, Write Zeroes: CDW12 (NVM command set 1.0c, 3.2.4, 3.2.6, 3.2.8). CDW10 and CDW11 hold the starting LBA.
 namespace rw {

@@ -252,4 +252,61 @@ static_assert(sizeof(NsDescriptor) == 4);
 
 enum class NsIdType : std::uint8_t { eui64 = 1, nguid = 2, uuid = 3, csi = 4 };
 
+// Primary Controller Capabilities, CNS 14h. VQ: a submission and a completion queue. VI: an interrupt vector.
+struct PrimaryControllerCapabilities {
+  std::uint16_t cntlid;
+  std::uint16_t portid;
+  std::uint8_t crt;
+  std::uint8_t reserved5[27];
+  std::uint32_t vqfrt;   // flexible, in all
+  std::uint32_t vqrfa;   // assigned to secondary controllers
+  std::uint16_t vqrfap;  // allocated to the primary
+  std::uint16_t vqprt;   // the primary's own, which it cannot give away
+  std::uint16_t vqfrsm;  // what one secondary may have
+  std::uint16_t vqgran;  // preferred step
+  std::uint8_t reserved48[16];
+  std::uint32_t vifrt;
+  std::uint32_t virfa;
+  std::uint16_t virfap;
+  std::uint16_t viprt;
+  std::uint16_t vifrsm;
+  std::uint16_t vigran;
+  std::uint8_t reserved80[4016];
+};
+static_assert(sizeof(PrimaryControllerCapabilities) == kIdentifyBytes);
+static_assert(offsetof(PrimaryControllerCapabilities, vqfrt) == 32);
+static_assert(offsetof(PrimaryControllerCapabilities, vifrt) == 64);
+
+// Bits of PrimaryControllerCapabilities::crt: which kinds of resources are flexible.
+namespace crt {
+inline constexpr std::uint8_t kVq = 1u << 0;
+inline constexpr std::uint8_t kVi = 1u << 1;
+}  // namespace crt
+
+// Secondary Controller Entry, and the Secondary Controller List, CNS 15h: those from CDW10.CNTID on, ascending.
+struct SecondaryControllerEntry {
+  std::uint16_t scid;
+  std::uint16_t pcid;
+  std::uint8_t scs;  // bit 0: online
+  std::uint8_t reserved5[3];
+  std::uint16_t vfn;  // from 1; 0: not a virtual function
+  std::uint16_t nvq;
+  std::uint16_t nvi;
+  std::uint8_t reserved14[18];
+};
+static_assert(sizeof(SecondaryControllerEntry) == 32);
+
+inline constexpr std::size_t kSecondaryEntries = 127;
+struct SecondaryControllerList {
+  std::uint8_t num;
+  std::uint8_t reserved1[31];
+  SecondaryControllerEntry entries[kSecondaryEntries];
+};
+static_assert(sizeof(SecondaryControllerList) == kIdentifyBytes);
+
+// Fields of SecondaryControllerEntry::scs.
+namespace scs {
+inline constexpr Field kOnline{0, 1};
+}  // namespace scs
+
 }  // namespace pollux::nvme

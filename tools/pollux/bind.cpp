@@ -1,29 +1,11 @@
-#include <signal.h>
-
 #include <algorithm>
 
 #include "pollux/tools/pollux/commands.hpp"
+#include "pollux/tools/pollux/signals_held.hpp"
 #include "pollux/vfio/address.hpp"
 
 namespace pollux::cli {
 namespace {
-
-// Holds back the signals that end a program, so that no function is left between two drivers.
-class SignalsHeld {
- public:
-  SignalsHeld() {
-    sigset_t held;
-    sigemptyset(&held);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&held, signal);
-    sigprocmask(SIG_BLOCK, &held, &before_);
-  }
-  SignalsHeld(const SignalsHeld&) = delete;
-  SignalsHeld& operator=(const SignalsHeld&) = delete;
-  ~SignalsHeld() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_{};
-};
 
 Result<std::vector<std::string>> pci_functions(const std::vector<std::string>& addresses) {
   std::vector<std::string> bdfs;

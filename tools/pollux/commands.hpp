@@ -2,6 +2,7 @@
 // there is none.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ Result<void> status(Format format);
 // changed hands.
 Result<void> bind(const std::vector<std::string>& addresses, vfio::BindWay way);
 Result<void> unbind(const std::vector<std::string>& addresses);
+
+// The virtual functions of a function, as a table; `count`: how many it shall have from now on.
+Result<void> vfs(const std::string& address, std::optional<unsigned> count, Format format);
 
 // Opens a device and tells what was met on the way: container, group, device, regions, interrupts, DMA, controller,
 // namespaces.

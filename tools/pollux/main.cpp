@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct CommandLine {
   std::vector<std::string> addresses;
   std::string address;
   bool new_id = false;
+  std::optional<unsigned> count;
   std::function<Result<void>()> run;
 
   cli::Format chosen() const { return format == "json" ? cli::Format::json : cli::Format::text; }
@@ -58,6 +60,12 @@ void add_commands(CLI::App& app, CommandLine& line) {
   CLI::App* unbind = app.add_subcommand("unbind", "give drives back to the kernel's nvme driver (root)");
   unbind->add_option("ADDRESS", line.addresses, "PCI functions, as 0000:02:00.0")->required();
   unbind->callback([&] { line.run = [&] { return cli::unbind(line.addresses); }; });
+
+  CLI::App* vfs = app.add_subcommand("vfs", "the virtual functions of a function, or how many it shall have (root)");
+  vfs->add_option("ADDRESS", line.address, "a PCI function, as 0000:02:00.0")->required();
+  vfs->add_option("COUNT", line.count, "creates this many; 0 removes them");
+  add_format(*vfs, line);
+  vfs->callback([&] { line.run = [&] { return cli::vfs(line.address, line.count, line.chosen()); }; });
 
   CLI::App* info = app.add_subcommand("info", "open a device and tell what it is; the kernel must not be using it");
   info->add_option("ADDRESS", line.address, "0000:02:00.0 or soft:size=1GiB")->required();

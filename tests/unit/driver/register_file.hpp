@@ -55,7 +55,7 @@ class RegisterFile final : public vfio::Device {
   bool can_reset = false;
 
  private:
-  vfio::Address address_{"test:registers", "test", "registers", {}};
+  vfio::Address address_{"test:registers", "test", "registers", {}, {}};
   std::vector<std::uint32_t> words_ = std::vector<std::uint32_t>(0x2000 / 4);
   std::byte config_[4096] = {};
 };

@@ -35,7 +35,7 @@ class PlainSpace final : public vfio::IoAddressSpace {
 
 std::unique_ptr<AdminQueue> make_admin() {
   auto space = dma::Space::create(std::make_unique<PlainSpace>());
-  REQUIRE(space->attach(vfio::Address{"test:registers", "test", "registers", {}}).has_value());
+  REQUIRE(space->attach(vfio::Address{"test:registers", "test", "registers", {}, {}}).has_value());
   auto admin = AdminQueue::create(*space);
   REQUIRE(admin.has_value());
   return std::move(*admin);
@@ -86,6 +86,22 @@ TEST_CASE("registers that read as all ones, or as zeros with no version, are a d
   CHECK_FALSE(machine.step(0));
   ShutDown down(bench.registers, 0);
   CHECK_FALSE(down.step(0));
+}
+
+TEST_CASE("a secondary controller that is offline is told apart from a device that is gone") {
+  Bench bench;
+  bench.device.set64(reg::kCap, 0);
+  bench.device.word(reg::kVs) = 0;
+  bench.device.word(reg::kCsts) = 2;  // CFS, all that it shows
+  Disable disable(bench.registers);
+  CHECK(run_to_end(disable, bench.clock));
+  const auto admin = make_admin();
+  BringUp machine(bench.registers, *admin, nullptr, 1);
+  const auto done = run_to_end(machine, bench.clock);
+  REQUIRE_FALSE(done);
+  CHECK(done.error().message().find("offline") != std::string::npos);
+  CHECK(done.error().message().find("physical function") != std::string::npos);
+  CHECK(bench.device.word(reg::kCc) == 0);
 }
 
 TEST_CASE("bring-up writes the admin queue's registers before EN, and gives up after CAP.TO") {

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "pollux/tests/unit/vfio/fake_machine.hpp"
+#include "pollux/vfio/virtual_functions.hpp"
 
 using namespace pollux;
 using namespace pollux::vfio;
@@ -119,6 +120,20 @@ TEST_CASE("what may not be bound is refused before anything is written, and noth
   CHECK(contains(message, reason));
   CHECK(machine.writes().empty());
   CHECK(machine.driver(kFirst) == "nvme");
+}
+
+TEST_CASE("a function with virtual functions stays with its driver until they are removed") {
+  Machine machine;
+  machine.add_sriov(kFirst, 2);
+  REQUIRE(set_virtual_functions(machine.sysfs(), kFirst, 1));
+  CHECK(contains(refusal(machine.give({kFirst})), "\"pollux vfs 0000:02:00.0 0\""));
+  CHECK(machine.driver(kFirst) == "nvme");
+  REQUIRE(set_virtual_functions(machine.sysfs(), kFirst, 0));
+  REQUIRE(machine.give({kFirst}));
+  REQUIRE(set_virtual_functions(machine.sysfs(), kFirst, 1));
+  CHECK(machine.give({kFirst}));  // it is there already
+  CHECK(contains(refusal(machine.take_back({kFirst})), "has virtual functions (0000:02:00.1)"));
+  CHECK(machine.driver(kFirst) == "vfio-pci");
 }
 
 TEST_CASE("without vfio-pci nothing is unbound, and the command that loads it is named") {

@@ -58,6 +58,37 @@ void FakeMachine::add_function(const std::string& bdf, std::string_view id, std:
   put_file(fmt::format("/sys/kernel/iommu_groups/{}/devices/{}", group, bdf), "");
 }
 
+void FakeMachine::add_sriov(const std::string& bdf, unsigned total) {
+  put_file(function_folder(bdf) + "/sriov_totalvfs", fmt::format("{}\n", total));
+  put_file(function_folder(bdf) + "/sriov_drivers_autoprobe", "1\n");
+}
+
+Result<void> FakeMachine::set_numvfs(const std::string& bdf, unsigned count) {
+  const Sysfs plain(root_);
+  const std::string folder = function_folder(bdf);
+  const auto virtual_function = [&](unsigned index) { return fmt::format("{}.{}", bdf.substr(0, 10), index + 1); };
+  unsigned present = 0;
+  while (!plain.link_name(fmt::format("{}/virtfn{}", folder, present)).empty()) present++;
+  const std::string driver = plain.driver_of(bdf);
+  if (count > static_cast<unsigned>(std::stoi(plain.line(folder + "/sriov_totalvfs")))) return fail_errno(ERANGE, bdf);
+  if (driver.empty() || plain.line("/sys/module/vfio_pci/parameters/enable_sriov") == "N")
+    return fail_errno(ENOENT, bdf);
+  if (count != 0 && present != 0) return fail_errno(EBUSY, bdf);
+  for (unsigned i = 0; i < present; i++) {
+    fs::remove(place(fmt::format("{}/virtfn{}", folder, i)));
+    fs::remove_all(place(function_folder(virtual_function(i))));
+  }
+  for (unsigned i = 0; i < count; i++) {
+    constexpr int kFirstGroup = 100;
+    const std::string one = virtual_function(i);
+    const std::string taken_by = driver == kVfioDriver ? driver : "";  // nvme's probe fails: they are offline
+    add_function(one, "1cc1:0021", "010802", taken_by, kFirstGroup + static_cast<int>(i));
+    put_link(function_folder(one) + "/physfn", "../" + bdf);
+    put_link(fmt::format("{}/virtfn{}", folder, i), "../" + one);
+  }
+  return {};
+}
+
 void FakeMachine::add_disk(const std::string& bdf, const std::string& controller, const std::string& disk,
                            const std::string& number) {
   put_file(function_folder(bdf) + "/nvme/" + controller + "/" + disk + "/dev", number + "\n");
@@ -119,6 +150,10 @@ Result<void> FakeMachine::write(const std::string& path, std::string_view given)
       if (id_of(function.bdf) == text) (void)probe(function.bdf, owner);
   } else if (last == "remove_id") {
     if (dynamic_ids_.erase(text) == 0) return fail_errno(ENODEV, noted);
+  } else if (last == "sriov_numvfs") {
+    return set_numvfs(owner, static_cast<unsigned>(std::stoi(text)));
+  } else if (last == "sriov_drivers_autoprobe") {
+    put_file(function_folder(owner) + "/sriov_drivers_autoprobe", text + "\n");
   } else {
     return fail_errno(ENOENT, noted);
   }

@@ -1,6 +1,7 @@
 // A machine of the test's own: a folder with /sys, /proc and /dev in it, and a writer that answers attributes as the
-// kernel does (linux/drivers/pci/pci-driver.c: new_id_store, pci_match_device; drivers/base/bus.c: bind, unbind,
-// drivers_probe). Every write is noted in order, so that a test sees the steps and not only where they lead.
+// kernel does (linux/drivers/pci/pci-driver.c: new_id_store, pci_match_device; pci/iov.c: sriov_numvfs_store;
+// base/bus.c: bind, unbind, drivers_probe). Every write is noted in order, so that a test sees the steps and not only
+// where they lead.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +29,9 @@ class FakeMachine {
   void add_function(const std::string& bdf, std::string_view id, std::string_view class_code, const std::string& driver,
                     int group);
   void add_driver(const std::string& driver);
+
+  // Gives a function SR-IOV: up to `total` virtual functions, of its own device number, in groups of their own.
+  void add_sriov(const std::string& bdf, unsigned total);
 
   // The drive `disk` ("nvme0n1") of a function's controller ("nvme0"), and a partition of it.
   void add_disk(const std::string& bdf, const std::string& controller, const std::string& disk,
@@ -60,6 +64,7 @@ class FakeMachine {
  private:
   Result<void> write(const std::string& path, std::string_view text);
   Result<void> probe(const std::string& bdf, const std::string& driver);
+  Result<void> set_numvfs(const std::string& bdf, unsigned count);
   std::string id_of(const std::string& bdf);
 
   std::string root_;

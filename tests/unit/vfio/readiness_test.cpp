@@ -103,3 +103,39 @@ TEST_CASE("a kernel without VFIO says which module to load") {
 TEST_CASE("an IOMMU refused for want of interrupt remapping says how to go on") {
   CHECK(says(explain_set_iommu(3, kBdf, EPERM), "allow_unsafe_interrupts"));
 }
+
+TEST_CASE("a token that is missing, wrong or of no use is answered with the address to use") {
+  FakeMachine machine;
+  const std::string virtual_function = "0000:02:00.1";
+  const std::string token = ",vf_token=00112233-4455-6677-8899-aabbccddeeff";
+  machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
+  machine.add_function(virtual_function, "1cc1:0021", "010802", "vfio-pci", 4);
+  machine.put_link(function_folder(virtual_function) + "/physfn", "../" + kBdf);
+  const auto explain = [&](const std::string& address, int os_error) {
+    return explain_device_open(machine.sysfs(), 4, *Address::parse(address), os_error);
+  };
+  SECTION("a virtual function without one") {
+    const auto error = explain(virtual_function, EACCES);
+    CHECK(says(error, "a virtual function of 0000:02:00.0"));
+    CHECK(says(error, "no token was given"));
+    CHECK(says(error, "open 0000:02:00.0,vf_token=UUID first"));
+    CHECK(says(error, "0000:02:00.1,vf_token=UUID"));
+  }
+  SECTION("a virtual function with another") {
+    CHECK(says(explain(virtual_function + token, EACCES), "this is not the token of that"));
+  }
+  SECTION("a physical function whose virtual ones are open") {
+    const auto error = explain(kBdf, EACCES);
+    CHECK(says(error, "virtual functions of it are in use"));
+    CHECK(says(error, "0000:02:00.0,vf_token=UUID"));
+  }
+  SECTION("a virtual function whose physical one is not on vfio-pci") {
+    const auto error = explain(virtual_function + token, EINVAL);
+    CHECK(says(error, "0000:02:00.0 is not on vfio-pci"));
+    CHECK(says(error, "use the address 0000:02:00.1"));
+  }
+  SECTION("a function that has no virtual ones") {
+    CHECK(says(explain(kBdf + token, EINVAL), "it has no virtual functions"));
+  }
+  SECTION("an EINVAL without a token is another matter") { CHECK_FALSE(says(explain(kBdf, EINVAL), "token")); }
+}

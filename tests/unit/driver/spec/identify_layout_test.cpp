@@ -223,5 +223,52 @@ TEST_CASE("a Namespace Identification Descriptor has every field where libnvme h
   check_layout(kRows, sizeof(Ours), offsetof(Theirs, nid));
 }
 
+TEST_CASE("Primary Controller Capabilities has every field where libnvme has it") {
+  using Ours = PrimaryControllerCapabilities;
+  using Theirs = ::nvme_primary_ctrl_cap;
+  constexpr FieldPair kRows[] = {
+      POLLUX_SAME(cntlid),
+      POLLUX_SAME(portid),
+      POLLUX_SAME(crt),
+      POLLUX_FIELD(reserved5, rsvd5),
+      POLLUX_SAME(vqfrt),
+      POLLUX_SAME(vqrfa),
+      POLLUX_SAME(vqrfap),
+      POLLUX_SAME(vqprt),
+      POLLUX_SAME(vqfrsm),
+      POLLUX_SAME(vqgran),
+      POLLUX_FIELD(reserved48, rsvd48),
+      POLLUX_SAME(vifrt),
+      POLLUX_SAME(virfa),
+      POLLUX_SAME(virfap),
+      POLLUX_SAME(viprt),
+      POLLUX_SAME(vifrsm),
+      POLLUX_SAME(vigran),
+      POLLUX_FIELD(reserved80, rsvd80),
+  };
+  check_layout(kRows, sizeof(Ours), sizeof(Theirs));
+}
+
+TEST_CASE("a Secondary Controller Entry has every field where libnvme has it") {
+  using Ours = SecondaryControllerEntry;
+  using Theirs = ::nvme_secondary_ctrl;
+  constexpr FieldPair kRows[] = {
+      POLLUX_SAME(scid), POLLUX_SAME(pcid), POLLUX_SAME(scs), POLLUX_FIELD(reserved5, rsvd5),
+      POLLUX_SAME(vfn),  POLLUX_SAME(nvq),  POLLUX_SAME(nvi), POLLUX_FIELD(reserved14, rsvd14),
+  };
+  check_layout(kRows, sizeof(Ours), sizeof(Theirs));
+}
+
+TEST_CASE("the Secondary Controller List has every field where libnvme has it") {
+  using Ours = SecondaryControllerList;
+  using Theirs = ::nvme_secondary_ctrl_list;
+  constexpr FieldPair kRows[] = {
+      POLLUX_SAME(num),
+      POLLUX_FIELD(reserved1, rsvd),
+      POLLUX_FIELD(entries, sc_entry),
+  };
+  check_layout(kRows, sizeof(Ours), sizeof(Theirs));
+}
+
 }  // namespace
 }  // namespace pollux::nvme::test

@@ -35,6 +35,8 @@ int theirs(AdminOpcode value) {
       return nvme_admin_get_features;
     case async_event_request:
       return nvme_admin_async_event;
+    case virtualization_management:
+      return nvme_admin_virtual_mgmt;
     case doorbell_buffer_config:
       return nvme_admin_dbbuf;
   }
@@ -77,6 +79,10 @@ int theirs(Cns value) {
       return NVME_IDENTIFY_CNS_NS_DESC_LIST;
     case command_set_controller:
       return NVME_IDENTIFY_CNS_CSI_CTRL;
+    case primary_controller_capabilities:
+      return NVME_IDENTIFY_CNS_PRIMARY_CTRL_CAP;
+    case secondary_controller_list:
+      return NVME_IDENTIFY_CNS_SECONDARY_CTRL_LIST;
   }
   return kNone;
 }
@@ -144,6 +150,32 @@ int theirs(NsIdType value) {
   return kNone;
 }
 
+int theirs(VirtualizationAction value) {
+  using enum VirtualizationAction;
+  switch (value) {
+    case primary_flexible_allocation:
+      return NVME_VIRT_MGMT_ACT_PRIM_CTRL_FLEX_ALLOC;
+    case secondary_offline:
+      return NVME_VIRT_MGMT_ACT_OFFLINE_SEC_CTRL;
+    case secondary_assign:
+      return NVME_VIRT_MGMT_ACT_ASSIGN_SEC_CTRL;
+    case secondary_online:
+      return NVME_VIRT_MGMT_ACT_ONLINE_SEC_CTRL;
+  }
+  return kNone;
+}
+
+int theirs(ResourceType value) {
+  using enum ResourceType;
+  switch (value) {
+    case vq:
+      return NVME_VIRT_MGMT_RT_VQ_RESOURCE;
+    case vi:
+      return NVME_VIRT_MGMT_RT_VI_RESOURCE;
+  }
+  return kNone;
+}
+
 // How many of the 256 values have a name with us; each must be the value that libnvme gives the name.
 template <typename Enum>
 unsigned check_all() {
@@ -157,17 +189,23 @@ unsigned check_all() {
   return named;
 }
 
-TEST_CASE("an admin opcode has libnvme's value") { CHECK(check_all<AdminOpcode>() == 11); }
+TEST_CASE("an admin opcode has libnvme's value") { CHECK(check_all<AdminOpcode>() == 12); }
 
 TEST_CASE("an I/O opcode has libnvme's value") { CHECK(check_all<IoOpcode>() == 8); }
 
-TEST_CASE("a CNS value has libnvme's value") { CHECK(check_all<Cns>() == 5); }
+TEST_CASE("a CNS value has libnvme's value") { CHECK(check_all<Cns>() == 7); }
 
 TEST_CASE("a log page identifier has libnvme's value") { CHECK(check_all<LogId>() == 6); }
 
 TEST_CASE("a feature identifier has libnvme's value") { CHECK(check_all<FeatureId>() == 11); }
 
 TEST_CASE("a namespace identifier type has libnvme's value") { CHECK(check_all<NsIdType>() == 4); }
+
+TEST_CASE("an action of Virtualization Management has libnvme's value") {
+  CHECK(check_all<VirtualizationAction>() == 4);
+}
+
+TEST_CASE("a resource type has libnvme's value") { CHECK(check_all<ResourceType>() == 2); }
 
 TEST_CASE("optional commands are reported by libnvme's bits") {
   CHECK(oacs::kDoorbellBufferConfig == NVME_CTRL_OACS_DBBUF_CFG);
