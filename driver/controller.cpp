@@ -82,8 +82,8 @@ Result<void> Controller::listen() {
 Result<void> Controller::disable() {
   Disable machine(*registers_);
   auto disabled = run_to_end(machine, clock_);
-  if (!disabled) {
-    // The last rung that leaves the device usable.
+  if (!disabled && read_csts(*registers_)) {
+    // The last rung that leaves the device usable. One that is gone is not waited for: the kernel would, for a minute.
     if (const auto reset = device_->reset(); !reset) return disabled;
     Disable again(*registers_);
     disabled = run_to_end(again, clock_);
@@ -133,7 +133,7 @@ Result<void> Controller::reset(ResetReach reach) {
 }
 
 Result<void> Controller::reset_locked(ResetReach reach) {
-  // A device that is gone is not waited for: the kernel would, for a minute.
+  if (state_ == State::lost) return lost();
   if (const auto status = read_csts(*registers_); !status) return give_back(status.error());
   stop_owners();
   Result<void> reached;
@@ -169,11 +169,16 @@ Result<void> Controller::shut_down_locked() {
 
 Result<void> Controller::poll() {
   const std::lock_guard lock(mutex_);
-  if (state_ == State::lost) return lost();
   if (wanted_back_ && wanted_back_->drain() != 0) {
-    if (state_ == State::up) (void)shut_down_locked();  // what it answers from now on nobody would act upon
+    if (state_ == State::lost) {
+      device_->release();
+      return lost();
+    }
+    // In good order if there is still somebody to talk to.
+    if (state_ == State::up && read_csts(*registers_)) (void)shut_down_locked();
     return error(give_back({"the machine wants the drive back: it is being unbound or removed", {}}).error());
   }
+  if (state_ == State::lost) return lost();
   publish(Pulse{pulse_.load(std::memory_order_relaxed)}.phase());  // the same phase, a later time
   if (state_ == State::down) return {};
 
@@ -189,6 +194,7 @@ Result<void> Controller::poll() {
 
 // Cuts the controller off from memory and tells every owner to stop: nothing of ours can be reached any more.
 std::unexpected<Error> Controller::give_up(const Error& why) noexcept {
+  if (!read_csts(*registers_)) return give_back(why);
   state_ = State::lost;
   lost_because_ = why;
   if (!vfio::set_bus_master(*device_, false)) (void)device_->reset();
@@ -201,7 +207,9 @@ std::unexpected<Error> Controller::give_up(const Error& why) noexcept {
 std::unexpected<Error> Controller::give_back(const Error& why) noexcept {
   state_ = State::lost;
   lost_because_ = why;
-  (void)vfio::set_bus_master(*device_, false);
+  const auto command = vfio::read_config16(*device_, vfio::pci::kCommand);
+  const bool gone = command && *command == 0xffff;
+  if (!gone && !vfio::set_bus_master(*device_, false)) device_->release();  // which cuts it off, if nothing else does
   publish(Pulse::Phase::down);
   device_->release();
   return std::unexpected(why);
@@ -259,6 +267,7 @@ Result<AdminResult> Controller::admin_locked(const Command& command, std::span<s
   if (data.size() > kAdminDataBytes) {
     return fail(fmt::format("an admin command with {} bytes of data", data.size()), "at most 4096 are carried");
   }
+  if (state_ == State::lost) return lost();
   if (state_ != State::up || !admin_->usable()) return fail("the controller is not up", "reset it");
   admin_->start(command, data, direction, clock_.now_ns());
   std::optional<AdminResult> result;
@@ -278,6 +287,7 @@ Result<AdminResult> Controller::admin_locked(const Command& command, std::span<s
 
 Result<std::uint32_t> Controller::read_register32(std::uint32_t offset) {
   const std::lock_guard lock(mutex_);
+  if (state_ == State::lost) return lost();
   return registers_->read32(offset);
 }
 

@@ -108,8 +108,11 @@ Result<void> Container::map(const DmaMapping& mapping) {
   request.size = mapping.size_bytes;
   if (request.flags == 0)
     return fail(fmt::format("a mapping at IOVA {:#x} that may neither be read nor written", mapping.iova));
-  if (iommu_type() == "no IOMMU set")  // or the last device was taken
-    return fail("cannot map memory in a container that holds no device", "attach one first");
+  {
+    const std::lock_guard lock(mutex_);
+    if (left_) return fail("cannot map memory: the address space is gone with the device that was taken from it");
+    if (iommu_type_ == 0) return fail("cannot map memory in a container that holds no device", "attach one first");
+  }
   if (ioctl(file_.get(), VFIO_IOMMU_MAP_DMA, &request) == 0) return {};
   const int os_error = errno;
   const MapState state{page_sizes(), usable_ranges(), mappings_left(), current_memlock()};
@@ -117,13 +120,17 @@ Result<void> Container::map(const DmaMapping& mapping) {
 }
 
 Result<void> Container::unmap(Iova iova, std::uint64_t size_bytes) {
-  if (iommu_type() == "no IOMMU set") return {};  // the last group took the mappings with it
   vfio_iommu_type1_dma_unmap request{};
   request.argsz = sizeof request;
   request.iova = iova;
   request.size = size_bytes;
-  if (ioctl(file_.get(), VFIO_IOMMU_UNMAP_DMA, &request) != 0)
-    return fail_errno(errno, fmt::format("cannot unmap {} bytes at IOVA {:#x}", size_bytes, iova));
+  const bool unmapped = ioctl(file_.get(), VFIO_IOMMU_UNMAP_DMA, &request) == 0;
+  const int os_error = errno;
+  {
+    const std::lock_guard lock(mutex_);
+    if (left_) return {};  // no device is left that could reach it, and with the last group most kernels dropped it
+  }
+  if (!unmapped) return fail_errno(os_error, fmt::format("cannot unmap {} bytes at IOVA {:#x}", size_bytes, iova));
   if (request.size != size_bytes)
     return fail(
         fmt::format("unmapped {} bytes at IOVA {:#x} instead of {}", std::uint64_t{request.size}, iova, size_bytes),

@@ -13,7 +13,9 @@ namespace pollux::vfio {
 Result<std::unique_ptr<Group>> Group::open(const Sysfs& sysfs, unsigned number, const std::string& bdf, Kind kind) {
   const std::string node = fmt::format("/dev/vfio/{}{}", kind == Kind::noiommu ? "noiommu-" : "", number);
   FileDescriptor file(::open(sysfs.path(node).c_str(), O_RDWR | O_CLOEXEC));
-  if (!file) return std::unexpected(explain_group_open(sysfs, number, bdf, errno));
+  if (!file)
+    return std::unexpected(kind == Kind::noiommu ? explain_noiommu_group_open(sysfs, number, bdf, errno)
+                                                 : explain_group_open(sysfs, number, bdf, errno));
   vfio_group_status status{.argsz = sizeof status, .flags = 0};
   if (ioctl(file.get(), VFIO_GROUP_GET_STATUS, &status) != 0)
     return fail_errno(errno, fmt::format("VFIO_GROUP_GET_STATUS failed for group {} of {}", number, bdf));

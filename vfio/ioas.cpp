@@ -80,12 +80,15 @@ Result<std::unique_ptr<Device>> Ioas::attach(const Address& address) {
   const std::string node = device_node(sysfs_, bdf);
   if (node.empty()) return std::unexpected(explain_no_device_node(bdf));
   FileDescriptor file(::open(sysfs_.path(node).c_str(), O_RDWR | O_CLOEXEC));
-  if (!file) return std::unexpected(explain_device_node_open(sysfs_, *function, node, errno));
+  if (!file) return std::unexpected(explain_device_node_open(bdf, node, errno));
 
   // Nothing else may be asked of the device before it is bound.
   abi::vfio_device_bind_iommufd bind{.argsz = sizeof bind, .flags = 0, .iommufd = file_.get(), .out_devid = 0};
-  if (ioctl(file.get(), abi::kVfioDeviceBindIommufd, &bind) != 0)
-    return std::unexpected(explain_bind_iommufd(sysfs_, *function, errno));
+  if (ioctl(file.get(), abi::kVfioDeviceBindIommufd, &bind) != 0) {
+    const int os_error = errno;
+    file = FileDescriptor();  // or we would be found among those who have it
+    return std::unexpected(explain_bind_iommufd(sysfs_, *function, os_error));
+  }
   abi::vfio_device_attach_iommufd_pt attach{.argsz = sizeof attach, .flags = 0, .pt_id = id_};
   if (ioctl(file.get(), abi::kVfioDeviceAttachIommufdPt, &attach) != 0) {
     const int os_error = errno;
@@ -113,7 +116,8 @@ Result<void> Ioas::map(const DmaMapping& mapping) {
     return fail(fmt::format("a mapping at IOVA {:#x} that may neither be read nor written", mapping.iova));
   if (ioctl(file_.get(), abi::kIommuIoasMap, &request) == 0) return {};
   const int os_error = errno;
-  const MapState state{page_sizes(), usable_ranges(), mappings_left(), current_memlock()};
+  MapState state{page_sizes(), usable_ranges(), mappings_left(), current_memlock()};
+  state.memlock.locked_bytes = state.memlock.pinned_bytes;  // what iommufd charges, to the user
   return std::unexpected(explain_map_error(mapping, os_error, state));
 }
 

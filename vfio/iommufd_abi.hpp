@@ -79,7 +79,6 @@ struct vfio_device_attach_iommufd_pt {
 // vfio_pci_hot_reset_info::flags of a device opened through iommufd; a dependent device then tells, in place of its
 // group, whether it is ours.
 inline constexpr std::uint32_t kHotResetDevId = 1u << 0;
-inline constexpr std::uint32_t kHotResetDevIdOwned = 1u << 1;
 inline constexpr std::uint32_t kDevIdNotOwned = ~0u;
 
 }  // namespace pollux::vfio::abi

@@ -1,5 +1,6 @@
 #include "pollux/vfio/kernel_device.hpp"
 
+#include <fcntl.h>
 #include <linux/vfio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -18,7 +19,7 @@
 namespace pollux::vfio {
 namespace {
 
-// VFIO_DEVICE_RESET answers EAGAIN while somebody else holds the device's lock.
+// A reset is answered with EAGAIN or EBUSY while somebody else holds a lock that it needs.
 constexpr unsigned kResetTries = 100;
 constexpr std::uint64_t kResetPauseNs = 10 * kNsPerMs;
 
@@ -61,9 +62,14 @@ KernelDevice::~KernelDevice() {
 }
 
 void KernelDevice::release() noexcept {
-  if (!file_) return;
+  if (released_) return;
   cover(true);  // a mapping that is left would keep the device open
-  file_ = FileDescriptor();
+  // Another thread may be about to write a doorbell by call: the number must not become somebody else's file.
+  if (const FileDescriptor nothing(::open("/", O_PATH | O_CLOEXEC)); nothing)
+    dup3(nothing.get(), file_.get(), O_CLOEXEC);
+  else
+    file_ = FileDescriptor();
+  released_ = true;
   if (space_ != nullptr) space_->device_closed(group_, true);
   space_ = nullptr;
 }
@@ -189,6 +195,7 @@ Result<MappedArea> KernelDevice::map(RegionIndex index, RegionArea area) {
   if (address == MAP_FAILED)
     return fail_errno(errno, fmt::format("cannot map {:#x}+{:#x} of {} of {}", area.offset, area.size_bytes,
                                          name_of(index), address_.target));
+  if (covered_) mmap(address, area.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   const auto mapping =
       mappings_.insert(mappings_.end(), {address, area.size_bytes, protection, (*found)->file_offset + area.offset});
   return MappedArea(static_cast<volatile std::byte*>(address), area, [this, mapping] {
@@ -232,19 +239,18 @@ Result<void> KernelDevice::set_interrupts(InterruptIndex index, std::span<const 
   if (const auto fits = check_eventfds(address_.target, index, *info, eventfds); !fits) return fits;
   // What is on goes off first unless the new set takes its place vector by vector: the kernel refuses to let a set grow
   // (NORESIZE), and leaves the last vectors on when it shrinks. Turning off what is not on it calls invalid.
-  const bool intx = index == InterruptIndex::intx;
-  if (intx && !eventfds.empty()) {
-    if (const auto on = disable_intx(false); !on) return on;
-  }
   std::size_t& installed = installed_[number];
   if (installed != 0 && installed != eventfds.size()) {
+    if (const auto quiet = disable_intx(true); !quiet) return quiet;
     if (const auto off = install(index, {}); !off) return off;
     installed = 0;
+    if (const auto quiet = disable_intx_again(); !quiet) return quiet;
   }
-  if (eventfds.empty()) return intx ? disable_intx(true) : Result<void>();
-  const auto done = install(index, eventfds);
+  if (eventfds.empty()) return {};
+  auto done = install(index, eventfds);
   if (!done && installed != 0) (void)install(index, {});  // the kernel has taken off some of them, or all
   installed = done ? eventfds.size() : 0;
+  if (done && index == InterruptIndex::intx) return disable_intx(false);  // somebody listens now
   return done;
 }
 
@@ -253,6 +259,13 @@ Result<void> KernelDevice::disable_intx(bool disabled) {
   if (!command) return std::unexpected(command.error());
   const auto bit = pci::kCommandInterruptDisable;
   return write_config16(*this, pci::kCommand, static_cast<std::uint16_t>(disabled ? *command | bit : *command & ~bit));
+}
+
+// Turning MSI or MSI-X off has the kernel clear the bit at the function behind its own back: writing what it believes
+// to be there already would change nothing.
+Result<void> KernelDevice::disable_intx_again() {
+  if (const auto off = disable_intx(false); !off) return off;
+  return disable_intx(true);
 }
 
 Result<void> KernelDevice::unmask_interrupt(InterruptIndex index) {
@@ -278,13 +291,20 @@ bool KernelDevice::can_reset() const { return (flags_ & VFIO_DEVICE_FLAGS_RESET)
 
 Result<void> KernelDevice::reset() {
   if (!can_reset()) return fail(fmt::format("{} has no function reset", address_.target));
+  return reset_by(VFIO_DEVICE_RESET, nullptr, "VFIO_DEVICE_RESET");
+}
+
+Result<void> KernelDevice::reset_by(unsigned long request, void* argument, const char* name) {
   for (unsigned attempt = 0; attempt < kResetTries; attempt++) {
-    if (ioctl(file_.get(), VFIO_DEVICE_RESET) == 0) return {};
-    if (errno != EAGAIN) return fail_errno(errno, fmt::format("VFIO_DEVICE_RESET failed for {}", address_.target));
+    if (ioctl(file_.get(), request, argument) == 0) return {};
+    const int os_error = errno;
+    if (os_error != EAGAIN && os_error != EBUSY)
+      return fail_errno(os_error, fmt::format("{} failed for {}", name, address_.target),
+                        "the kernel's log (dmesg) may say why");
     steady_clock().pause_ns(kResetPauseNs);
   }
-  return fail_errno(EAGAIN, fmt::format("VFIO_DEVICE_RESET of {} found the device busy {} times in {} ms",
-                                        address_.target, kResetTries, kResetTries * kResetPauseNs / kNsPerMs));
+  return fail_errno(EAGAIN, fmt::format("{} of {} found the device busy {} times in {} ms", name, address_.target,
+                                        kResetTries, kResetTries * kResetPauseNs / kNsPerMs));
 }
 
 // The kernel wants a file of each group that the reset reaches, so that nobody resets what is another's; iommufd tells
@@ -311,9 +331,7 @@ Result<void> KernelDevice::hot_reset() {
   head.count = static_cast<std::uint32_t>(groups.size());
   std::memcpy(request.data(), &head, head_bytes);
   std::ranges::copy(std::as_bytes(std::span(groups)), request.begin() + static_cast<std::ptrdiff_t>(head_bytes));
-  if (ioctl(file_.get(), VFIO_DEVICE_PCI_HOT_RESET, request.data()) == 0) return {};
-  return fail_errno(errno, fmt::format("VFIO_DEVICE_PCI_HOT_RESET failed for {}", address_.target),
-                    "the kernel's log (dmesg) may say why");
+  return reset_by(VFIO_DEVICE_PCI_HOT_RESET, request.data(), "VFIO_DEVICE_PCI_HOT_RESET");
 }
 
 // The files of the groups that the reset reaches, each once; `foreign` gets the first function that is not ours.
@@ -326,12 +344,12 @@ std::vector<int> KernelDevice::hot_reset_groups(std::span<const std::byte> info,
     std::memcpy(&one, info.data() + offsetof(vfio_pci_hot_reset_info, devices) + i * sizeof one, sizeof one);
     const bool by_iommufd = (head.flags & abi::kHotResetDevId) != 0;
     const int file = by_iommufd ? -1 : space_->group_file(one.group_id);
-    const bool ours = by_iommufd ? one.group_id != abi::kDevIdNotOwned : file >= 0;
+    const std::string bdf = fmt::format("{:04x}:{:02x}:{:02x}.{:x}", std::uint16_t{one.segment}, std::uint8_t{one.bus},
+                                        one.devfn >> 3, one.devfn & 7);
+    const std::string driver = Sysfs().driver_of(bdf);
+    const bool ours = by_iommufd ? one.group_id != abi::kDevIdNotOwned : file >= 0 && driver == kVfioDriver;
     if (!ours && foreign.empty()) {
-      foreign = fmt::format("{:04x}:{:02x}:{:02x}.{:x}", std::uint16_t{one.segment}, std::uint8_t{one.bus},
-                            one.devfn >> 3, one.devfn & 7);
-      const std::string driver = Sysfs().driver_of(foreign);
-      foreign += driver.empty() ? ", which has no driver," : fmt::format(", which is bound to {},", driver);
+      foreign = bdf + (driver.empty() ? ", which has no driver," : fmt::format(", which is bound to {},", driver));
     }
     if (file >= 0 && std::ranges::find(files, file) == files.end()) files.push_back(file);
   }

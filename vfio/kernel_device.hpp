@@ -67,6 +67,8 @@ class KernelDevice final : public Device {
                                       const char* verb);
   Result<void> install(InterruptIndex index, std::span<const int> eventfds);
   Result<void> disable_intx(bool disabled);
+  Result<void> disable_intx_again();
+  Result<void> reset_by(unsigned long request, void* argument, const char* name);
   Result<void> put(const KernelRegion& region, RegionIndex index, std::uint64_t offset,
                    std::span<const std::byte> from);
   Result<bool> memory_answers(std::uint64_t offset, std::span<const std::byte> from);
@@ -76,9 +78,10 @@ class KernelDevice final : public Device {
   FileDescriptor file_;
   Address address_;
   unsigned group_;
-  KernelSpace* space_ = nullptr;    // told when the file is closed
-  std::list<Mapping> mappings_;     // those that a MappedArea holds
-  bool covered_ = false;            // ordinary memory lies over them
+  KernelSpace* space_ = nullptr;  // told when the file is closed
+  std::list<Mapping> mappings_;   // those that a MappedArea holds
+  bool covered_ = false;          // ordinary memory lies over them
+  bool released_ = false;
   std::uint16_t power_offset_ = 0;  // of PMCSR in config space; 0: the function has no power management
   std::uint32_t flags_ = 0;
   std::uint32_t region_count_ = 0;

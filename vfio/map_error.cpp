@@ -41,6 +41,7 @@ Memlock current_memlock() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
     if (line.starts_with("VmLck:")) memlock.locked_bytes = std::strtoull(line.c_str() + 6, nullptr, 10) * kKiB;
+    if (line.starts_with("VmPin:")) memlock.pinned_bytes = std::strtoull(line.c_str() + 6, nullptr, 10) * kKiB;
     if (line.starts_with("CapEff:")) capabilities = std::strtoull(line.c_str() + 7, nullptr, 16);
   }
   rlimit limit{};

@@ -12,13 +12,15 @@
 
 namespace pollux::vfio {
 
-// What this process may lock, and has locked. type1 charges every mapped page to it, unless it holds CAP_IPC_LOCK.
+// What this process may lock, and has locked and pinned. type1 charges every mapped page as locked, iommufd as pinned,
+// unless the process holds CAP_IPC_LOCK.
 struct Memlock {
   std::optional<std::uint64_t> limit_bytes;  // nothing: unlimited, or waived by CAP_IPC_LOCK
   std::uint64_t locked_bytes = 0;
+  std::uint64_t pinned_bytes = 0;
 };
 
-// Of this process, now: RLIMIT_MEMLOCK, and VmLck and CapEff of /proc/self/status.
+// Of this process, now: RLIMIT_MEMLOCK, and VmLck, VmPin and CapEff of /proc/self/status.
 Memlock current_memlock();
 
 struct MapState {

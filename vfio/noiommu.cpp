@@ -22,7 +22,11 @@ constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kFrameMask = (std::uint64_t{1} << 55) - 1;
 constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
 
-constexpr IovaRange kAllOfMemory{0, (kFrameMask << 12) | (kPageBytes - 1)};
+// A frame's flags, 8 bytes each in /proc/kpageflags: bit 17 is a page of hugetlbfs, which the kernel does not move
+// about.
+constexpr std::uint64_t kHugetlb = std::uint64_t{1} << 17;
+
+constexpr IovaRange kAllOfMemory{0, ~std::uint64_t{0}};
 
 }  // namespace
 
@@ -70,6 +74,9 @@ std::uint64_t NoIommu::page_sizes() const { return kPageBytes; }
 Result<Iova> NoIommu::physical_address(const void* address, std::uint64_t size_bytes) const {
   const FileDescriptor file(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   if (!file) return fail_errno(errno, "cannot open /proc/self/pagemap, which tells physical addresses");
+  const FileDescriptor flags_file(::open("/proc/kpageflags", O_RDONLY | O_CLOEXEC));
+  if (!flags_file)
+    return fail_errno(errno, "cannot open /proc/kpageflags, which tells hugepages", "noiommu needs root");
   const auto first_page = reinterpret_cast<std::uintptr_t>(address) / kPageBytes;
   const std::uint64_t pages = size_bytes / kPageBytes;
   std::array<std::uint64_t, 512> entries;  // of one 2 MiB page
@@ -86,6 +93,12 @@ Result<Iova> NoIommu::physical_address(const void* address, std::uint64_t size_b
       const std::uint64_t frame = entries[i] & kFrameMask;
       if (frame == 0)
         return fail("the kernel does not tell this process physical addresses", "noiommu needs root (CAP_SYS_ADMIN)");
+      std::uint64_t flags = 0;
+      if (pread(flags_file.get(), &flags, sizeof flags, static_cast<off_t>(frame * sizeof flags)) != sizeof flags)
+        return fail("the kernel does not tell what kind of page it is (/proc/kpageflags)");
+      if ((flags & kHugetlb) == 0)
+        return fail(fmt::format("the memory at {} is not in hugepages, so that the kernel may move it", address),
+                    "without an IOMMU a buffer has to lie in one hugepage");
       const Iova physical = frame * kPageBytes;
       if (page + i == 0) first = physical;
       if (physical != first + (page + i) * kPageBytes)
@@ -99,6 +112,12 @@ Result<Iova> NoIommu::physical_address(const void* address, std::uint64_t size_b
 std::string NoIommu::warning() const {
   return "no IOMMU translates here: the drive reaches all of this machine's memory, and what it or this program does "
          "wrong may overwrite anything";
+}
+
+int NoIommu::group_file(unsigned number) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find(groups_, number, [](const auto& one) { return one->number(); });
+  return found != groups_.end() ? (*found)->file() : -1;
 }
 
 void NoIommu::device_closed(unsigned number, bool released) noexcept {

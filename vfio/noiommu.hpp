@@ -35,6 +35,7 @@ class NoIommu final : public KernelSpace {
   Result<Iova> physical_address(const void* address, std::uint64_t size_bytes) const override;
   std::string warning() const override;
   std::string describe() const override { return "noiommu"; }
+  int group_file(unsigned number) const override;
   void device_closed(unsigned group, bool released) noexcept override;
 
  private:
@@ -42,7 +43,7 @@ class NoIommu final : public KernelSpace {
 
   Sysfs sysfs_;
   FileDescriptor file_;
-  std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::vector<std::unique_ptr<Group>> groups_;
 };
 

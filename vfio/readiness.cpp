@@ -148,6 +148,12 @@ Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& 
   }
 }
 
+Error explain_noiommu_group_open(const Sysfs& sysfs, unsigned group, const std::string& bdf, int os_error) {
+  if (os_error == EBUSY) return explain_group_open(sysfs, group, bdf, os_error);
+  return with_errno(os_error, fmt::format("cannot open /dev/vfio/noiommu-{}, the group of {}", group, bdf),
+                    os_error == EPERM || os_error == EACCES ? "noiommu needs CAP_SYS_RAWIO: run as root" : "");
+}
+
 Error explain_not_viable(const Sysfs& sysfs, unsigned group, const std::string& bdf) {
   const auto foreign = foreign_members(sysfs, group);
   if (foreign.empty())
@@ -197,35 +203,27 @@ Error explain_no_device_node(const std::string& bdf) {
       .error();
 }
 
-Error explain_device_node_open(const Sysfs& sysfs, const PciFunction& function, const std::string& node, int os_error) {
-  switch (os_error) {
-    case EACCES:
-    case EPERM:
-      return with_errno(os_error, fmt::format("no permission to open {}, which is {}", node, function.bdf),
-                        fmt::format("run \"chown $USER {}\" as root, or add the udev rule SUBSYSTEM==\"vfio-dev\", "
-                                    "GROUP=\"YOURS\", MODE=\"0660\"",
-                                    node));
-    case EBUSY: {
-      const std::string holders = describe(group_holders(sysfs, *function.group));
-      return with_errno(os_error, fmt::format("{}, which is {}, is in use", node, function.bdf),
-                        holders.empty() ? fmt::format("end it; \"fuser {}\" as root names it", node)
-                                        : fmt::format("end {}", holders));
-    }
-    default:
-      return with_errno(os_error, fmt::format("cannot open {}, which is {}", node, function.bdf), {});
-  }
+Error explain_device_node_open(const std::string& bdf, const std::string& node, int os_error) {
+  if (os_error != EACCES && os_error != EPERM)
+    return with_errno(os_error, fmt::format("cannot open {}, which is {}", node, bdf), {});
+  return with_errno(os_error, fmt::format("no permission to open {}, which is {}", node, bdf),
+                    fmt::format("run \"chown $USER {}\" as root, or add the udev rule SUBSYSTEM==\"vfio-dev\", "
+                                "GROUP=\"YOURS\", MODE=\"0660\"",
+                                node));
 }
 
 Error explain_bind_iommufd(const Sysfs& sysfs, const PciFunction& function, int os_error) {
   const std::string what = fmt::format("VFIO_DEVICE_BIND_IOMMUFD failed for {}", function.bdf);
   if (!foreign_members(sysfs, *function.group).empty()) return explain_not_viable(sysfs, *function.group, function.bdf);
+  // The kernel says EPERM, EBUSY or EINVAL where something of the group is open elsewhere.
+  const auto holders = group_holders(sysfs, *function.group);
+  if (!holders.empty())
+    return with_errno(os_error, what + ": its IOMMU group is in use",
+                      fmt::format("end {}, or open both drives in one address space", describe(holders)));
   if (os_error == EPERM)
-    return with_errno(os_error, what + ": the platform has no interrupt remapping",
-                      "switch it on in the firmware, or, where the device is trusted, write 1 to "
+    return with_errno(os_error, what + ": its IOMMU group is in use, or the platform has no interrupt remapping",
+                      "the latter may be switched on in the firmware; or, where the device is trusted, write 1 to "
                       "/sys/module/iommufd/parameters/allow_unsafe_interrupts");
-  if (os_error == EBUSY || os_error == EINVAL)
-    return with_errno(os_error, what + ": another process owns its group",
-                      "close it there: one I/O address space owner a group");
   return with_errno(os_error, what, "the kernel's log (dmesg) may say why");
 }
 

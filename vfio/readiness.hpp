@@ -56,6 +56,7 @@ Error explain_no_iommu(const std::string& bdf);
 // not viable; VFIO_SET_IOMMU; VFIO_GROUP_GET_DEVICE_FD.
 Error explain_vfio_open(int os_error);
 Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& bdf, int os_error);
+Error explain_noiommu_group_open(const Sysfs& sysfs, unsigned group, const std::string& bdf, int os_error);
 Error explain_not_viable(const Sysfs& sysfs, unsigned group, const std::string& bdf);
 Error explain_set_iommu(unsigned group, const std::string& bdf, int os_error);
 Error explain_device_open(const Sysfs& sysfs, unsigned group, const Address& address, int os_error);
@@ -63,7 +64,7 @@ Error explain_device_open(const Sysfs& sysfs, unsigned group, const Address& add
 // The same of iommufd: open("/dev/iommu"); no character device; open() of it; VFIO_DEVICE_BIND_IOMMUFD.
 Error explain_iommufd_open(int os_error);
 Error explain_no_device_node(const std::string& bdf);
-Error explain_device_node_open(const Sysfs& sysfs, const PciFunction& function, const std::string& node, int os_error);
+Error explain_device_node_open(const std::string& bdf, const std::string& node, int os_error);
 Error explain_bind_iommufd(const Sysfs& sysfs, const PciFunction& function, int os_error);
 
 }  // namespace pollux::vfio
