@@ -3,9 +3,8 @@
 #include <array>
 #include <utility>
 
-#include "pollux/driver/queue/prp.hpp"
-#include "pollux/driver/queue_memory.hpp"
 #include "pollux/vfio/eventfd.hpp"
+#include "raw_io_queue.hpp"
 #include "test_device.hpp"
 
 namespace pollux::conformance {
@@ -16,53 +15,6 @@ using vfio::InterruptIndex;
 constexpr std::size_t kVectors = 3;  // the admin queue's, and two for I/O queues
 constexpr std::uint64_t kWaitNs = kTimeoutMs * kNsPerMs;
 constexpr std::uint64_t kQuietNs = 20 * kNsPerMs;
-constexpr std::uint32_t kEntries = 8;
-
-// An I/O queue pair, made by hand so that its interrupt can be chosen.
-class Queue {
- public:
-  Queue(Drive& drive, const Namespace& ns, std::optional<std::uint16_t> vector)
-      : controller_(drive.controller()),
-        ns_(ns),
-        memory_(*nvme::QueueMemory::allocate(*drive.space(), kEntries, kEntries - 1, 1)),
-        buffer_(*drive.allocate(kPage)),
-        id_(*controller_.take_queue_id()),
-        doorbells_(*controller_.doorbells(id_)),
-        pair_(memory_.make_queue(doorbells_.submission, doorbells_.completion)) {
-    const auto made =
-        controller_.create_queue({id_, kEntries, memory_.submissions_iova(), memory_.completions_iova(), vector});
-    if (!made) FAIL(made.error().message());
-  }
-  ~Queue() { controller_.release_queue(id_); }
-  Queue(const Queue&) = delete;
-  Queue& operator=(const Queue&) = delete;
-
-  // Reads one block, or writes it, without looking for the completion.
-  void submit(Request& request, nvme::IoOpcode opcode = nvme::IoOpcode::read) {
-    REQUIRE(pair_.submit(Request::done, &request, 0, [&](nvme::Command& slot, std::uint16_t) {
-      slot = {};
-      slot.cdw0 = static_cast<std::uint32_t>(opcode);
-      slot.nsid = ns_.nsid;
-      slot.prp1 = buffer_.slice().iova;
-    }));
-    pair_.ring();
-  }
-  void poll() { pair_.poll(kEntries); }
-  bool finish(const Request& request) {
-    const Deadline deadline;
-    while (request.answers == 0 && !deadline.passed()) poll();
-    return request.answers == 1 && request.status.ok();
-  }
-
- private:
-  nvme::Controller& controller_;
-  Namespace ns_;
-  nvme::QueueMemory memory_;
-  dma::Buffer buffer_;
-  std::uint16_t id_;
-  nvme::Doorbells doorbells_;
-  nvme::QueuePair pair_;
-};
 
 // The drive with an eventfd a vector. Its controller was reset since, so that the admin queue has its interrupt too.
 struct Interrupted : TestDevice {

@@ -28,8 +28,8 @@ drive() {    # N
 block_device() {    # ADDRESS [NSID]
   local try path
   for ((try = 0; try < kWaitSeconds * 10; try++)); do
-    for path in /sys/bus/pci/devices/"$1"/nvme/nvme*/nvme*n"${2:-1}"; do
-      if [ -b "/dev/$(basename "$path")" ]; then
+    for path in /sys/bus/pci/devices/"$1"/nvme/nvme*/nvme*n*; do    # numbered in order, which is not by their NSID
+      if [ -b "/dev/$(basename "$path")" ] && [ "$(<"$path"/nsid)" = "${2:-1}" ]; then
         echo "/dev/$(basename "$path")"
         return
       fi
@@ -77,12 +77,26 @@ refused() {    # WORD... -- COMMAND...
   [ "$(bindings)" = "$before" ] || die "bindings have changed"$'\n'"before: $before"$'\n'"after: $(bindings)"
 }
 
-# QEMU's NVMe answers success for a DMA to an address that is not mapped: only the IOMMU's driver tells.
-no_dma_faults() {
-  local log faults
+# Two seconds of a random mix, all of which is verified; the options take the place of those here.
+verified_mix() {    # ADDRESS [OPTION...]
+  "$bench" --name=mix --filename="$1" --rw=randrw --rwmixread=70 --bs=4k --iodepth=32 --size=8M --verify=crc32c \
+    --time_based --runtime=2 "${@:2}" | tee "$TMPDIR"/mix
+  grep -qE '[1-9][0-9]* reads checked in the mix' "$TMPDIR"/mix || die "no read of the mix was checked"
+  grep -q 'mismatches: 0$' "$TMPDIR"/mix || die "there is no word on mismatches"
+}
+
+# What the driver of the IOMMU, VT-d, virtio or AMD, has logged of devices that reached for memory that is not mapped.
+# QEMU's NVMe answers success for such a DMA: nobody else tells.
+dma_faults() {
+  local log
   log=$(dmesg) || die "the kernel's log cannot be read"
   [ -n "$log" ] || die "the kernel's log is empty"
-  faults=$(grep -E 'DMAR:.*fault' <<<"$log" || true)    # none is what we want
+  grep -E 'DMAR:.*fault|virtio_iommu.*fault from EP|AMD-Vi:.*IO_PAGE_FAULT' <<<"$log" || true
+}
+
+no_dma_faults() {
+  local faults
+  faults=$(dma_faults)
   [ -z "$faults" ] || die "the IOMMU saw the device reach for memory that is not mapped:"$'\n'"$faults"
 }
 
@@ -94,4 +108,9 @@ as_user() {    # COMMAND...
   [ -e "$program" ] || install -m 755 "$1" "$program"
   shift
   setpriv --reuid=$kUser --regid=$kUser --clear-groups --inh-caps=-all --bounding-set=-all -- "$program" "$@"
+}
+
+# Runs the tests of the kernel's own with a tag.
+kernel_tests() {    # ADDRESS TAGS
+  POLLUX_TEST_DEVICE=$1 "$build"/tests/test-kernel "$2" --durations yes
 }
