@@ -53,6 +53,55 @@ TEST_CASE("a function that is not ready is answered with what is missing and the
   }
 }
 
+TEST_CASE("without an IOMMU a function is ready only for whoever asks for that, and only if VFIO was told to") {
+  FakeMachine machine;
+  machine.add_driver("vfio-pci");
+  machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
+  const std::string parameter = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
+  SECTION("VFIO made the group for it") {
+    machine.put_file("/sys/kernel/iommu_groups/3/name", "vfio-noiommu\n");
+    CHECK(says(ready_function(machine.sysfs(), kBdf).error(), "no IOMMU translates"));
+    machine.put_file(parameter, "N\n");
+    CHECK(says(ready_function(machine.sysfs(), kBdf, Translation::none).error(), parameter));
+    machine.put_file(parameter, "Y\n");
+    CHECK(ready_function(machine.sysfs(), kBdf, Translation::none));
+  }
+  SECTION("an IOMMU translates for it") {
+    machine.put_file(parameter, "Y\n");
+    CHECK(says(ready_function(machine.sysfs(), kBdf, Translation::none).error(), "needs no noiommu"));
+  }
+}
+
+TEST_CASE("a function's character device is the one that sysfs names") {
+  FakeMachine machine;
+  machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
+  CHECK(device_node(machine.sysfs(), kBdf).empty());
+  machine.put_file("/sys/bus/pci/devices/" + kBdf + "/vfio-dev/vfio7/dev", "511:7\n");
+  CHECK(device_node(machine.sysfs(), kBdf) == "/dev/vfio/devices/vfio7");
+}
+
+TEST_CASE("a process that has a member's character device open holds the group") {
+  FakeMachine machine;
+  machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
+  machine.put_file("/sys/bus/pci/devices/" + kBdf + "/vfio-dev/vfio7/dev", "511:7\n");
+  machine.add_process(4711, "fio", "/dev/vfio/devices/vfio7");
+  machine.add_process(4712, "bash", "/dev/vfio/devices/vfio77");
+  CHECK(describe(group_holders(machine.sysfs(), 3)) == "fio (pid 4711)");
+  const auto function = machine.sysfs().function(kBdf);
+  REQUIRE(function);
+  const auto error = explain_bind_iommufd(machine.sysfs(), *function, EPERM);
+  CHECK(says(error, "in use"));
+  CHECK(says(error, "end fio (pid 4711)"));
+  CHECK_FALSE(says(error, "allow_unsafe_interrupts"));
+}
+
+TEST_CASE("iommufd that is missing, or may not be opened, is answered with what to do") {
+  CHECK(says(explain_iommufd_open(ENOENT), "\"modprobe iommufd\""));
+  CHECK(says(explain_iommufd_open(EACCES), "chmod 0666 /dev/iommu"));
+  CHECK(says(explain_no_device_node(kBdf), "CONFIG_VFIO_DEVICE_CDEV"));
+  CHECK(says(explain_device_node_open(kBdf, "/dev/vfio/devices/vfio7", EACCES), "SUBSYSTEM==\"vfio-dev\""));
+}
+
 TEST_CASE("a group that is not viable is answered with the member and its driver") {
   FakeMachine machine;
   machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
