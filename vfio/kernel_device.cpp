@@ -51,6 +51,8 @@ Result<std::unique_ptr<KernelDevice>> KernelDevice::create(FileDescriptor file, 
         device->power_offset_ = static_cast<std::uint16_t>(one.offset + pci::kPowerControl);
     }
   }
+  // A function that is gone, or does not wake up, answers all ones here, and its BARs with SIGBUS.
+  if (const auto answers = device->memory_answers(0, {})) device->covered_ = !*answers;
   if (auto quiet = device->disable_intx(true); !quiet) return std::unexpected(std::move(quiet.error()));
   device->space_ = &space;
   return device;
@@ -142,6 +144,9 @@ Result<bool> KernelDevice::memory_answers(std::uint64_t offset, std::span<const 
       return std::to_integer<std::uint8_t>(from[position - offset]);
     return read_config8(*this, position);
   };
+  const auto status = read_config16(*this, pci::kStatus);  // of the function, but for the bit that VFIO answers for
+  if (!status) return std::unexpected(status.error());
+  if ((*status | pci::kStatusCapabilities) == 0xffff) return false;
   const auto command = after(pci::kCommand);
   if (!command) return std::unexpected(command.error());
   if ((*command & pci::kCommandMemorySpace) == 0) return false;
