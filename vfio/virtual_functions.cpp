@@ -98,9 +98,13 @@ Result<VirtualFunctions> set_virtual_functions(const Sysfs& sysfs, const std::st
     const bool probes = sysfs.line(autoprobe) == "1";
     if (probes)
       if (const auto held = sysfs.write(autoprobe, "0"); !held) return std::unexpected(held.error());
-    const auto created = set(count);
-    if (probes) (void)sysfs.write(autoprobe, "1");
-    if (!created) return std::unexpected(created.error());
+    auto created = set(count);
+    const Result<void> restored = probes ? sysfs.write(autoprobe, "1") : Result<void>();
+    if (!created) {
+      if (!present->bdfs.empty()) created.error().what += fmt::format("; the {} it had are gone", present->bdfs.size());
+      return std::unexpected(created.error());
+    }
+    if (!restored) return std::unexpected(restored.error());
   }
   return virtual_functions(sysfs, bdf);
 }
