@@ -1,0 +1,133 @@
+// The numbers, doorbells and interrupts of the I/O queues, and the admin commands that make and delete them.
+#include <algorithm>
+#include <cstdint>
+
+#include "pollux/driver/controller.hpp"
+#include "pollux/driver/spec/registers.hpp"
+
+namespace pollux::nvme {
+
+Result<std::uint16_t> Controller::take_queue_id() {
+  const std::lock_guard lock(mutex_);
+  const auto free = std::find_if(queue_ids_.begin(), queue_ids_.end(), [](const QueueId& id) { return !id.taken; });
+  if (free == queue_ids_.end()) {
+    return error({fmt::format("all {} I/O queue pairs that were asked for and granted are in use", io_queue_limit_),
+                  fmt::format("use at most {} channels", io_queue_limit_)});
+  }
+  free->taken = true;
+  return static_cast<std::uint16_t>(free - queue_ids_.begin() + 1);
+}
+
+bool Controller::uses_shadow_doorbells() {
+  const std::lock_guard lock(mutex_);
+  return uses_shadows_;
+}
+
+Result<Doorbells> Controller::doorbells(std::uint16_t qid) {
+  const std::lock_guard lock(mutex_);
+  const auto dstrd = static_cast<unsigned>(cap::kDstrd.of(cap_));
+  const auto find = [&](std::uint64_t offset) -> Result<Doorbell> {
+    const auto doorbell = registers_->doorbell(offset);
+    if (!doorbell) return error(doorbell.error());
+    return uses_shadows_ ? shadows_->shadow(*doorbell, offset) : *doorbell;
+  };
+  const auto submission = find(submission_doorbell_offset(qid, dstrd));
+  if (!submission) return std::unexpected(submission.error());
+  const auto completion = find(completion_doorbell_offset(qid, dstrd));
+  if (!completion) return std::unexpected(completion.error());
+  return Doorbells{*submission, *completion};
+}
+
+Result<const vfio::Eventfd*> Controller::interrupt(std::uint16_t qid) {
+  const std::lock_guard lock(mutex_);
+  if (eventfds_.empty()) {
+    const auto info = device_->interrupt_info(vfio::InterruptIndex::msix);
+    if (!info) return error(info.error());
+    std::vector<vfio::Eventfd> eventfds;
+    std::vector<int> fds = {-1};  // the admin queue is polled
+    const std::uint32_t vectors = std::min<std::uint32_t>(info->count, io_queue_limit_ + 1u);
+    for (std::uint32_t vector = 0; vector < vectors; ++vector) {
+      auto eventfd = vfio::Eventfd::create();
+      if (!eventfd) return error(eventfd.error());
+      if (vector != 0) fds.push_back(eventfd->fd());
+      eventfds.push_back(std::move(*eventfd));
+    }
+    if (const auto set = device_->set_interrupts(vfio::InterruptIndex::msix, fds); !set) return error(set.error());
+    eventfds_ = std::move(eventfds);
+  }
+  if (qid < eventfds_.size()) return &eventfds_[qid];
+  return error({fmt::format("there is no MSI-X vector for I/O queue {}: the device has {}", qid, eventfds_.size()),
+                "poll it, or use fewer channels"});
+}
+
+Result<std::uint64_t> Controller::create_queue(const IoQueue& queue) {
+  const std::lock_guard lock(mutex_);
+  return create_queue_locked(queue);
+}
+
+std::optional<Result<std::uint64_t>> Controller::try_create_queue(const IoQueue& queue) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return std::nullopt;
+  return create_queue_locked(queue);
+}
+
+Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
+  const auto refused = [&](const char* what, Status status) {
+    return error({fmt::format("{} {} with {} entries failed: {}", what, queue.qid, queue.entries, status.text()), {}});
+  };
+  if (uses_shadows_) shadows_->clear(queue.qid, static_cast<unsigned>(cap::kDstrd.of(cap_)));
+  std::uint64_t& known_in = queue_ids_.at(queue.qid - 1u).epoch;
+  known_in = epoch();  // and stays so where an answer is missing
+
+  Command command;
+  command.cdw10 = create_queue::kQsize.put(create_queue::kQid.put(0u, queue.qid), queue.entries - 1);
+  const std::uint32_t contiguous = create_queue::kPc.put(0u, 1);
+  command.cdw11 = contiguous;
+  if (queue.interrupt_vector)
+    command.cdw11 = create_queue::kIv.put(create_queue::kIen.put(contiguous, 1), *queue.interrupt_vector);
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::create_cq);
+  command.prp1 = queue.completions_iova;
+  const auto completions = admin_locked(command, {}, DataDirection::none);
+  if (!completions) return error(completions.error());
+  if (!completions->status.ok()) {
+    known_in = 0;
+    return refused("Create I/O Completion Queue", completions->status);
+  }
+
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::create_sq);
+  command.prp1 = queue.submissions_iova;
+  command.cdw11 = create_queue::kCqid.put(contiguous, queue.qid);
+  const auto submissions = admin_locked(command, {}, DataDirection::none);
+  if (!submissions) return error(submissions.error());
+  if (!submissions->status.ok()) {
+    if (delete_ring(AdminOpcode::delete_cq, queue.qid)) known_in = 0;
+    return refused("Create I/O Submission Queue", submissions->status);
+  }
+  live_queues_.fetch_add(1, std::memory_order_relaxed);
+  return epoch();
+}
+
+void Controller::release_queue(std::uint16_t qid) noexcept {
+  const std::lock_guard lock(mutex_);
+  QueueId& id = queue_ids_.at(qid - 1u);
+  const bool may_exist = state_ == State::up && id.epoch == epoch();
+  if (may_exist && !delete_queue(qid)) (void)reset_locked();
+  id = {};
+}
+
+Result<void> Controller::delete_queue(std::uint16_t qid) {
+  if (auto deleted = delete_ring(AdminOpcode::delete_sq, qid); !deleted) return deleted;
+  return delete_ring(AdminOpcode::delete_cq, qid);
+}
+
+Result<void> Controller::delete_ring(AdminOpcode opcode, std::uint16_t qid) {
+  Command command;
+  command.cdw0 = static_cast<std::uint32_t>(opcode);
+  command.cdw10 = qid;
+  const auto result = admin_locked(command, {}, DataDirection::none);
+  if (!result) return error(result.error());
+  if (result->status.ok()) return {};
+  return error({fmt::format("deleting I/O queue {} failed: {}", qid, result->status.text()), {}});
+}
+
+}  // namespace pollux::nvme
