@@ -33,12 +33,6 @@ Result<std::unique_ptr<Container>> Container::open(Sysfs sysfs) {
   return std::unique_ptr<Container>(new Container(std::move(sysfs), std::move(file)));
 }
 
-Group* Container::find_group(unsigned number) const {
-  for (const auto& group : groups_)
-    if (group->number() == number) return group.get();
-  return nullptr;
-}
-
 // VFIO_SET_IOMMU is refused before the container holds a group, and is done once.
 Result<unsigned> Container::choose_iommu(unsigned group, const std::string& bdf) {
   int os_error = ENODEV;
@@ -71,7 +65,7 @@ Result<std::unique_ptr<Device>> Container::attach(const Address& address) {
   // A group of this call leaves the container again with `fresh`, unless everything succeeds.
   std::unique_ptr<Group> fresh;
   unsigned type = iommu_type_;
-  Group* group = find_group(number);
+  Group* group = groups_.find(number);
   if (group == nullptr) {
     auto opened = Group::open(sysfs_, number, bdf);
     if (!opened) return std::unexpected(std::move(opened.error()));
@@ -92,7 +86,7 @@ Result<std::unique_ptr<Device>> Container::attach(const Address& address) {
   if (!device) return std::unexpected(std::move(device.error()));
 
   group->device_opened();
-  if (fresh) groups_.push_back(std::move(fresh));
+  if (fresh) groups_.add(std::move(fresh));
   iommu_type_ = type;
   info_ = std::move(*info);
   return std::move(*device);
@@ -160,16 +154,12 @@ std::string_view Container::iommu_type() const {
 
 int Container::group_file(unsigned number) const {
   const std::lock_guard lock(mutex_);
-  const Group* const group = find_group(number);
-  return group != nullptr ? group->file() : -1;
+  return groups_.file(number);
 }
 
 void Container::device_closed(unsigned number, bool released) noexcept {
   const std::lock_guard lock(mutex_);
-  Group* const group = find_group(number);
-  if (group == nullptr || group->device_closed() != 0 || !released) return;
-  std::erase_if(groups_, [&](const auto& one) { return one.get() == group; });
-  if (!groups_.empty()) return;
+  if (!groups_.device_closed(number, released) || !groups_.empty()) return;
   left_ = true;
   iommu_type_ = 0;
 }
@@ -178,9 +168,7 @@ std::string Container::describe() const { return fmt::format("group/container, {
 
 std::vector<unsigned> Container::groups() const {
   const std::lock_guard lock(mutex_);
-  std::vector<unsigned> numbers;
-  for (const auto& group : groups_) numbers.push_back(group->number());
-  return numbers;
+  return groups_.numbers();
 }
 
 }  // namespace pollux::vfio

@@ -46,12 +46,11 @@ class Container final : public KernelSpace {
   Container(Sysfs sysfs, FileDescriptor file) : sysfs_(std::move(sysfs)), file_(std::move(file)) {}
   Result<unsigned> choose_iommu(unsigned group, const std::string& bdf);
   Result<IommuInfo> query() const;
-  Group* find_group(unsigned number) const;
 
   Sysfs sysfs_;
   FileDescriptor file_;
   mutable std::mutex mutex_;  // guards what follows
-  std::vector<std::unique_ptr<Group>> groups_;
+  Groups groups_;
   unsigned iommu_type_ = 0;  // VFIO_TYPE1v2_IOMMU or VFIO_TYPE1_IOMMU; 0 before the first attach
   bool left_ = false;        // by its last group: the kernel has dropped what was mapped
   IommuInfo info_;           // as of the last attach

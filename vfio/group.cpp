@@ -40,4 +40,28 @@ Result<FileDescriptor> Group::open_device(const Sysfs& sysfs, const Address& add
   return device;
 }
 
+Group* Groups::find(unsigned number) const {
+  for (const auto& group : groups_)
+    if (group->number() == number) return group.get();
+  return nullptr;
+}
+
+std::vector<unsigned> Groups::numbers() const {
+  std::vector<unsigned> numbers;
+  for (const auto& group : groups_) numbers.push_back(group->number());
+  return numbers;
+}
+
+int Groups::file(unsigned number) const {
+  const Group* const group = find(number);
+  return group != nullptr ? group->file() : -1;
+}
+
+bool Groups::device_closed(unsigned number, bool released) noexcept {
+  Group* const group = find(number);
+  if (group == nullptr || !group->device_closed(released)) return false;
+  std::erase_if(groups_, [&](const auto& one) { return one.get() == group; });
+  return true;
+}
+
 }  // namespace pollux::vfio

@@ -1,10 +1,11 @@
 // A VFIO group: the smallest set of functions that the IOMMU can keep apart from the others, opened by one process at a
-// time. Closing it takes it out of its container. Only the Container uses it. Source: linux/vfio.h,
+// time. Closing it takes it out of its container. Only the spaces that have a container use it. Source: linux/vfio.h,
 // VFIO_GROUP_GET_STATUS, VFIO_GROUP_SET_CONTAINER, VFIO_GROUP_GET_DEVICE_FD.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "pollux/vfio/address.hpp"
 #include "pollux/vfio/error.hpp"
@@ -34,9 +35,13 @@ class Group {
   // set by it while none of its virtual functions is open, each of these must give it.
   Result<FileDescriptor> open_device(const Sysfs& sysfs, const Address& address);
 
-  // Devices of this group that are open; device_closed() returns how many are left.
   void device_opened() { ++open_devices_; }
-  unsigned device_closed() { return --open_devices_; }
+
+  // True: that was the last one that was open, and the machine wants one of them back.
+  bool device_closed(bool released) {
+    is_wanted_back_ |= released;
+    return --open_devices_ == 0 && is_wanted_back_;
+  }
 
  private:
   Group(FileDescriptor file, unsigned number) : file_(std::move(file)), number_(number) {}
@@ -44,6 +49,25 @@ class Group {
   FileDescriptor file_;
   unsigned number_;
   unsigned open_devices_ = 0;
+  bool is_wanted_back_ = false;
+};
+
+// The groups of one container, in the order in which they came. Its owner's lock guards it.
+class Groups {
+ public:
+  Group* find(unsigned number) const;  // null: not here
+  void add(std::unique_ptr<Group> group) { groups_.push_back(std::move(group)); }
+  bool empty() const { return groups_.empty(); }
+  std::vector<unsigned> numbers() const;
+
+  // The group's file; −1: not here.
+  int file(unsigned number) const;
+
+  // A group that the machine waits for leaves with its last device. True: one has left.
+  bool device_closed(unsigned number, bool released) noexcept;
+
+ private:
+  std::vector<std::unique_ptr<Group>> groups_;
 };
 
 }  // namespace pollux::vfio

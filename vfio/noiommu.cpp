@@ -48,22 +48,22 @@ Result<std::unique_ptr<Device>> NoIommu::attach(const Address& address) {
   const unsigned number = *function->group;
 
   std::unique_ptr<Group> fresh;
-  const auto known = std::ranges::find(groups_, number, [](const auto& one) { return one->number(); });
-  if (known == groups_.end()) {
+  Group* group = groups_.find(number);
+  if (group == nullptr) {
     auto opened = Group::open(sysfs_, number, bdf, Group::Kind::noiommu);
     if (!opened) return std::unexpected(std::move(opened.error()));
     fresh = std::move(*opened);
+    group = fresh.get();
     if (auto set = fresh->set_container(file_.get(), bdf); !set) return std::unexpected(std::move(set.error()));
     if (groups_.empty() && ioctl(file_.get(), VFIO_SET_IOMMU, VFIO_NOIOMMU_IOMMU) != 0)
       return std::unexpected(explain_set_iommu(number, bdf, errno));
   }
-  Group& group = fresh ? *fresh : **known;
-  auto file = group.open_device(sysfs_, address);
+  auto file = group->open_device(sysfs_, address);
   if (!file) return std::unexpected(std::move(file.error()));
   auto device = KernelDevice::create(std::move(*file), address, number, *this);
   if (!device) return std::unexpected(std::move(device.error()));
-  group.device_opened();
-  if (fresh) groups_.push_back(std::move(fresh));
+  group->device_opened();
+  if (fresh) groups_.add(std::move(fresh));
   return std::move(*device);
 }
 
@@ -116,14 +116,12 @@ std::string NoIommu::warning() const {
 
 int NoIommu::group_file(unsigned number) const {
   const std::lock_guard lock(mutex_);
-  const auto found = std::ranges::find(groups_, number, [](const auto& one) { return one->number(); });
-  return found != groups_.end() ? (*found)->file() : -1;
+  return groups_.file(number);
 }
 
 void NoIommu::device_closed(unsigned number, bool released) noexcept {
   const std::lock_guard lock(mutex_);
-  const auto found = std::ranges::find(groups_, number, [](const auto& one) { return one->number(); });
-  if (found != groups_.end() && (*found)->device_closed() == 0 && released) groups_.erase(found);
+  groups_.device_closed(number, released);
 }
 
 }  // namespace pollux::vfio

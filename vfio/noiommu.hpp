@@ -44,7 +44,7 @@ class NoIommu final : public KernelSpace {
   Sysfs sysfs_;
   FileDescriptor file_;
   mutable std::mutex mutex_;  // guards what follows
-  std::vector<std::unique_ptr<Group>> groups_;
+  Groups groups_;
 };
 
 }  // namespace pollux::vfio
