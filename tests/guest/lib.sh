@@ -110,6 +110,9 @@ as_user() {    # COMMAND...
   setpriv --reuid=$kUser --regid=$kUser --clear-groups --inh-caps=-all --bounding-set=-all -- "$program" "$@"
 }
 
+# As that user, who may lock 4 KiB.
+limited() { (ulimit -l 4; as_user "$@"); }    # COMMAND...
+
 # Runs the tests of the kernel's own with a tag.
 kernel_tests() {    # ADDRESS TAGS
   POLLUX_TEST_DEVICE=$1 "$build"/tests/test-kernel "$2" --durations yes
