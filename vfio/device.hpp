@@ -155,7 +155,7 @@ class Device {
 
   // Gives the device back now, while others still hold its MappedAreas: these become ordinary memory, where a store
   // does nothing and a load finds zeros. What the device could reach it reaches no more. Afterwards every other call is
-  // an Error.
+  // an Error. A kind of device that nobody else can want does nothing here.
   virtual void release() noexcept {}
 
  private:
