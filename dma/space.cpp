@@ -36,7 +36,9 @@ Result<std::unique_ptr<vfio::Device>> Space::attach(const vfio::Address& address
 }
 
 Result<Buffer> Space::allocate(std::uint64_t size_bytes) {
-  const bool physical = io_->demands().physical_addresses;
+  const vfio::MemoryDemands demands = io_->demands();
+  const bool physical = demands.physical_addresses;
+  if (const std::uint64_t odd = size_bytes % demands.unit_bytes; odd != 0) size_bytes += demands.unit_bytes - odd;
   Result<Memory> memory = physical ? Memory::allocate_hugepage(size_bytes) : Memory::allocate(size_bytes);
   if (!memory) return std::unexpected(std::move(memory.error()));
   Result<Registration> registration = register_memory(memory->data(), memory->size_bytes(), memory->fd());

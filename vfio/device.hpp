@@ -169,6 +169,7 @@ class Device {
 struct MemoryDemands {
   bool file_descriptor = false;     // memory must have an fd behind it (vfio-user)
   bool physical_addresses = false;  // an IOVA is a physical address (noiommu)
+  std::uint64_t unit_bytes = 1;     // memory that is made for it is a multiple of this, and aligned to it
 };
 
 // An I/O address space: a VFIO container, an iommufd IOAS, a vfio-user session. Holds one or more devices. Safe from

@@ -5,6 +5,7 @@
 
 #include "pollux/driver/identify.hpp"
 #include "pollux/vfio/kernel.hpp"
+#include "pollux/vfio/user/client.hpp"
 
 namespace pollux {
 namespace {
@@ -14,6 +15,7 @@ constexpr unsigned kMaxBlockShift = 16;  // larger than any drive's, and it boun
 
 Result<std::shared_ptr<dma::Space>> make_space(const vfio::Address& address, std::span<const vfio::Scheme> schemes) {
   std::vector<vfio::Scheme> known(vfio::kernel_schemes().begin(), vfio::kernel_schemes().end());
+  known.push_back(vfio::user::scheme());
   known.insert(known.end(), schemes.begin(), schemes.end());
   const auto scheme = std::ranges::find(known, address.scheme, &vfio::Scheme::name);
   if (scheme == known.end()) {

@@ -89,6 +89,16 @@ struct DeviceInfoPayload {
 };
 static_assert(sizeof(DeviceInfoPayload) == 16);
 
+// SET_IRQS: the fixed part of vfio_irq_set. Booleans follow it, or eventfds come with the message.
+struct InterruptSetPayload {
+  std::uint32_t argsz = sizeof(InterruptSetPayload);
+  std::uint32_t flags = 0;  // VFIO_IRQ_SET_DATA_… | VFIO_IRQ_SET_ACTION_…
+  std::uint32_t index = 0;
+  std::uint32_t start = 0;
+  std::uint32_t count = 0;
+};
+static_assert(sizeof(InterruptSetPayload) == 20);
+
 // REGION_READ and REGION_WRITE, both ways: the data follows in the reply or in the command.
 struct RegionAccessPayload {
   std::uint64_t offset = 0;

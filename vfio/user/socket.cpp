@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kKernelMaxFds = 253;  // SCM_MAX_FD: what one message may hold, so that none is cut off unseen
 
 std::unexpected<Error> closed() {
-  return std::unexpected(Error{"the other side has closed the connection", {}, ECONNRESET});
+  return std::unexpected(Error{"the other side has closed the connection", "it has ended: start it again", ECONNRESET});
 }
 
 // Waits for `events` until `deadline_ns`: whether they came.
@@ -30,6 +30,8 @@ Result<bool> wait_for(int fd, short events, std::uint64_t deadline_ns) {
     if (found == 0 && steady_clock().now_ns() >= deadline_ns) return false;
   }
 }
+
+double seconds(std::uint64_t ns) { return static_cast<double>(ns) * 1e-9; }
 
 // The descriptors that came with what was just received.
 void take_fds(msghdr& message, std::vector<FileDescriptor>& fds) {
@@ -70,7 +72,7 @@ Result<Socket> Socket::connect(const std::string& path) {
 
 Result<void> Socket::send(Header header, std::span<const std::byte> payload, std::span<const int> fds) {
   header.size = static_cast<std::uint32_t>(sizeof header + payload.size());
-  const std::uint64_t deadline_ns = steady_clock().now_ns() + kMessageNs;
+  const std::uint64_t deadline_ns = steady_clock().now_ns() + message_ns_;
   alignas(cmsghdr) std::byte control[CMSG_SPACE(kKernelMaxFds * sizeof(int))] = {};
   if (fds.size() > kKernelMaxFds) return fail(fmt::format("{} file descriptors for one message", fds.size()));
   for (std::size_t done = 0; done < header.size;) {
@@ -102,7 +104,7 @@ Result<void> Socket::send(Header header, std::span<const std::byte> payload, std
     if (errno != EAGAIN) return fail_errno(errno, "cannot send on the socket");
     const auto ready = wait_for(file_.get(), POLLOUT, deadline_ns);
     if (!ready) return std::unexpected(ready.error());
-    if (!*ready) return fail(fmt::format("the other side has taken nothing for {} s", kMessageNs / 1'000'000'000));
+    if (!*ready) return fail(fmt::format("the other side has taken nothing for {} s", seconds(message_ns_)));
   }
   return {};
 }
@@ -133,7 +135,7 @@ Result<void> Socket::fill(std::span<std::byte> into, std::vector<FileDescriptor>
     if (!ready) return std::unexpected(ready.error());
     if (!*ready) {
       return fail(fmt::format("a message that ends {} bytes too early: nothing came for {} s", into.size(),
-                              kMessageNs / 1'000'000'000));
+                              seconds(message_ns_)));
     }
   }
   return {};
@@ -143,7 +145,7 @@ Result<std::optional<Message>> Socket::receive(std::uint64_t wait_ns) {
   const auto begun = wait_for(file_.get(), POLLIN, steady_clock().now_ns() + wait_ns);
   if (!begun) return std::unexpected(begun.error());
   if (!*begun) return std::nullopt;
-  const std::uint64_t deadline_ns = steady_clock().now_ns() + kMessageNs;
+  const std::uint64_t deadline_ns = steady_clock().now_ns() + message_ns_;
   Message message;
   if (auto got = fill(std::as_writable_bytes(std::span(&message.header, 1)), message.fds, deadline_ns); !got)
     return std::unexpected(got.error());

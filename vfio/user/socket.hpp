@@ -1,6 +1,6 @@
 // A connected UNIX stream socket that carries whole vfio-user messages, with their file descriptors. Nothing the other
-// side sends is believed: sizes are bounded, descriptors counted, and a message that has begun must end within
-// kMessageNs. One thread may send while another receives; two may not send at once.
+// side sends is believed: sizes are bounded, descriptors counted, and a message that has begun must end within a time.
+// One thread may send while another receives; two may not send at once.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,9 @@ class Socket {
  public:
   static constexpr std::uint64_t kMessageNs = 5'000'000'000;  // from a message's first byte to its last
 
-  explicit Socket(FileDescriptor connected) : file_(std::move(connected)) {}
+  // Takes a connected socket over, which must not block.
+  explicit Socket(FileDescriptor connected, std::uint64_t message_ns = kMessageNs)
+      : file_(std::move(connected)), message_ns_(message_ns) {}
 
   // Errors: nothing at that path, nobody who listens there, no permission, a path longer than an address takes.
   static Result<Socket> connect(const std::string& path);
@@ -51,6 +53,7 @@ class Socket {
   Result<void> fill(std::span<std::byte> into, std::vector<FileDescriptor>& fds, std::uint64_t deadline_ns);
 
   FileDescriptor file_;
+  std::uint64_t message_ns_;
 };
 
 }  // namespace pollux::vfio::user

@@ -1,0 +1,260 @@
+#include <sys/mman.h>
+
+#include <catch2/catch.hpp>
+#include <cerrno>
+#include <numeric>
+
+#include "pollux/dma/space.hpp"
+#include "pollux/vfio/clock.hpp"
+#include "pollux/vfio/eventfd.hpp"
+#include "pollux/vfio/user/client.hpp"
+#include "scripted_server.hpp"
+
+using namespace pollux;
+using namespace pollux::vfio;
+using namespace pollux::vfio::user;
+
+namespace {
+
+constexpr std::uint64_t k2MiB = 1 << 21;
+
+struct Scene {
+  ScriptedServer server;
+  std::shared_ptr<dma::Space> space;
+
+  Result<std::unique_ptr<Device>> attach() {
+    const auto address = Address::parse(server.address());
+    REQUIRE(address);
+    auto io = scheme().make_space(*address);
+    REQUIRE(io);
+    space = dma::Space::create(std::move(*io));
+    return space->attach(*address);
+  }
+  std::unique_ptr<Device> attached() {
+    auto device = attach();
+    if (!device) FAIL(device.error().message());
+    return std::move(*device);
+  }
+};
+
+bool says(const Error& error, std::string_view word) { return error.message().find(word) != std::string::npos; }
+
+std::vector<std::byte> counting(std::size_t bytes) {
+  std::vector<std::byte> data(bytes);
+  for (std::size_t i = 0; i < bytes; ++i) data[i] = static_cast<std::byte>(i * 7 + 1);
+  return data;
+}
+
+}  // namespace
+
+TEST_CASE_METHOD(Scene, "regions are as the server tells, and their mappable areas are its memory") {
+  const auto device = attached();
+  const auto bar0 = device->region_info(RegionIndex::bar0);
+  REQUIRE(bar0);
+  CHECK(bar0->size_bytes == ScriptedServer::kBar0Bytes);
+  REQUIRE(bar0->mappable == std::vector<RegionArea>{{0x1000, 0x1000}});
+  CHECK(device->region_info(RegionIndex::bar1)->size_bytes == 0);
+  const auto area = device->map(RegionIndex::bar0, bar0->mappable[0]);
+  REQUIRE(area);
+  area->address()[8] = std::byte{0x42};
+  CHECK(server.bar0()[0x1008] == std::byte{0x42});
+  const auto outside = device->map(RegionIndex::bar0, {0, 0x1000});
+  REQUIRE_FALSE(outside);
+  CHECK(says(outside.error(), "by call"));
+}
+
+TEST_CASE_METHOD(Scene, "a region that needs more room for its answer is asked again") {
+  std::vector<std::uint32_t> asked;
+  server.on(Command::device_get_region_info, [&](const Message& command) {
+    auto question = *read_part<vfio_region_info>(command.payload);
+    if (question.index != 1) return server.behave(command);
+    asked.push_back(question.argsz);
+    question.argsz = 4000;
+    question.size = 8192;
+    std::vector<std::byte> payload;
+    append(payload, question);
+    server.reply(command, payload);
+  });
+  const auto device = attached();
+  CHECK(device->region_info(RegionIndex::bar1)->size_bytes == 8192);
+  CHECK(asked == std::vector<std::uint32_t>{1024, 4000});
+}
+
+TEST_CASE_METHOD(Scene, "an area without a file is reached by message") {
+  server.on(Command::device_get_region_info, [&](const Message& command) {
+    auto info = *read_part<vfio_region_info>(command.payload);
+    info.argsz = sizeof info;
+    info.size = 0x2000;
+    info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE | VFIO_REGION_INFO_FLAG_MMAP;
+    std::vector<std::byte> payload;
+    append(payload, info);
+    server.reply(command, payload);
+  });
+  const auto device = attached();
+  CHECK(device->region_info(RegionIndex::bar0)->mappable.empty());
+}
+
+TEST_CASE_METHOD(Scene, "reading and writing keep to what the server takes in one message") {
+  server.capabilities = R"({"capabilities":{"max_data_xfer_size":1000}})";
+  const auto device = attached();
+  const auto data = counting(4096);
+  REQUIRE(device->write(RegionIndex::config, 0, data));
+  CHECK(server.count(Command::region_write) == 5);
+  std::vector<std::byte> back(4096);
+  REQUIRE(device->read(RegionIndex::config, 0, back));
+  CHECK(back == data);
+  CHECK(server.count(Command::region_read) == 5);
+  CHECK_FALSE(device->read(RegionIndex::config, 4090, std::span(back).first(7)));
+  CHECK_FALSE(device->write(RegionIndex::bar2, 0, std::span(back).first(1)));
+}
+
+TEST_CASE_METHOD(Scene, "registers are written in pieces of 8 bytes, in one message where the server takes that") {
+  const bool multiple = GENERATE(true, false);
+  server.capabilities = fmt::format(R"({{"capabilities":{{"write_multiple":{}}}}})", multiple);
+  const auto device = attached();
+  const auto data = counting(20);
+  REQUIRE(device->write(RegionIndex::bar0, 0x24, data));
+  CHECK(std::equal(data.begin(), data.end(), server.bar0() + 0x24));
+  CHECK(server.count(Command::region_write_multi) == (multiple ? 1 : 0));
+  CHECK(server.count(Command::region_write) == (multiple ? 0 : 3));
+}
+
+TEST_CASE_METHOD(Scene, "eventfds go out in messages of as many as the server takes, around vectors without one") {
+  const auto device = attached();
+  const Eventfd eventfd = *Eventfd::create();
+  const int one = eventfd.fd();
+  const int fds[] = {-1, one, one, one, one, one};  // five in a row, where four fit
+  REQUIRE(device->set_interrupts(InterruptIndex::msix, fds));
+  auto sent = server.take(Command::device_set_irqs);
+  REQUIRE(sent.size() == 2);
+  const auto first = *read_part<InterruptSetPayload>(sent[0].payload), second = *read_part<InterruptSetPayload>(sent[1].payload);
+  CHECK(first.argsz == sizeof first);
+  CHECK(sent[0].payload.size() == sizeof first);
+  CHECK(first.flags == (VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER));
+  CHECK(first.index == VFIO_PCI_MSIX_IRQ_INDEX);
+  CHECK(first.start == 1);
+  CHECK(first.count == 4);
+  CHECK(sent[0].fds.size() == 4);
+  CHECK(second.start == 5);
+  CHECK(second.count == 1);
+
+  // A vector that goes takes all of them off first; the rest come back.
+  REQUIRE(device->set_interrupts(InterruptIndex::msix, std::span(fds).first(3)));
+  sent = server.take(Command::device_set_irqs);
+  REQUIRE(sent.size() == 2);
+  const auto off = *read_part<InterruptSetPayload>(sent[0].payload);
+  CHECK(off.flags == (VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER));
+  CHECK(off.count == 0);
+  CHECK(read_part<InterruptSetPayload>(sent[1].payload)->count == 2);
+
+  REQUIRE(device->trigger_interrupts(InterruptIndex::msix));
+  CHECK(read_part<InterruptSetPayload>(server.take(Command::device_set_irqs)[0].payload)->count == 3);
+  REQUIRE(device->set_interrupts(InterruptIndex::msix, {}));
+  CHECK(server.count(Command::device_set_irqs) == 1);
+  const std::vector<int> many(ScriptedServer::kVectors + 1, one);
+  CHECK_FALSE(device->set_interrupts(InterruptIndex::msix, many));
+}
+
+TEST_CASE_METHOD(Scene, "a reset is a message") {
+  const auto device = attached();
+  REQUIRE(device->reset());
+  CHECK(server.count(Command::device_reset) == 1);
+}
+
+TEST_CASE_METHOD(Scene, "an address that leads to no PCI device is refused") {
+  server.on(Command::device_get_info, [&](const Message& command) {
+    std::vector<std::byte> payload;
+    append(payload, DeviceInfoPayload{.flags = VFIO_DEVICE_FLAGS_RESET, .regions = 2, .interrupts = 1});
+    server.reply(command, payload);
+  });
+  const auto device = attach();
+  REQUIRE_FALSE(device);
+  CHECK(says(device.error(), "no PCI device"));
+  CHECK(says(device.error(), server.path()));
+}
+
+TEST_CASE_METHOD(Scene, "memory is mapped by its file, in pieces of 2 MiB that lie at multiples of it") {
+  const auto device = attached();
+  {
+    const auto buffer = space->allocate(4096);
+    REQUIRE(buffer);
+    CHECK(buffer->slice().iova % k2MiB == 0);
+    const auto sent = server.take(Command::dma_map);
+    REQUIRE(sent.size() == 1);
+    const auto map = *read_part<DmaMapPayload>(sent[0].payload);
+    CHECK(map.argsz == 32);
+    CHECK(map.flags == 3);
+    CHECK(map.iova == buffer->slice().iova);
+    CHECK(map.size_bytes == k2MiB);
+    REQUIRE(sent[0].fds.size() == 1);
+    // What the server maps is the memory that we hold.
+    void* const theirs = mmap(nullptr, k2MiB, PROT_READ | PROT_WRITE, MAP_SHARED, sent[0].fds[0].get(),
+                              static_cast<off_t>(map.fd_offset));
+    REQUIRE(theirs != MAP_FAILED);
+    buffer->slice().data[100] = std::byte{9};
+    CHECK(static_cast<std::byte*>(theirs)[100] == std::byte{9});
+    munmap(theirs, k2MiB);
+    CHECK(space->io().mappings_left() == 65534);
+  }
+  const auto gone = server.take(Command::dma_unmap);
+  REQUIRE(gone.size() == 1);
+  CHECK(read_part<DmaUnmapPayload>(gone[0].payload)->size_bytes == k2MiB);
+  CHECK(space->io().mappings_left() == 65535);
+}
+
+TEST_CASE_METHOD(Scene, "memory without a file is refused with the reason") {
+  const auto device = attached();
+  alignas(4096) static std::byte plain[4096];
+  const auto registered = space->register_memory(plain, sizeof plain);
+  REQUIRE_FALSE(registered);
+  CHECK(says(registered.error(), "by its file"));
+  CHECK(server.count(Command::dma_map) == 0);
+}
+
+TEST_CASE_METHOD(Scene, "a mapping that the server refuses leaves nothing behind") {
+  server.on(Command::dma_map, [&](const Message& command) { server.refuse(command, EINVAL); });
+  const auto device = attached();
+  const auto buffer = space->allocate(4096);
+  REQUIRE_FALSE(buffer);
+  CHECK(says(buffer.error(), "2 MiB"));
+  CHECK(space->io().mappings_left() == 65535);
+}
+
+TEST_CASE_METHOD(Scene, "as many mappings are made as the server takes") {
+  server.capabilities = R"({"capabilities":{"max_dma_maps":1}})";
+  const auto device = attached();
+  const auto buffer = space->allocate(4096);
+  REQUIRE(buffer);
+  const auto another = space->allocate(4096);
+  REQUIRE_FALSE(another);
+  CHECK(another.error().os_error == ENOSPC);
+}
+
+TEST_CASE_METHOD(Scene, "when the server dies every call ends at once, and what was mapped stays memory") {
+  const auto device = attached();
+  const auto area = device->map(RegionIndex::bar0, {0x1000, 0x1000});
+  REQUIRE(area);
+  auto buffer = space->allocate(4096);
+  server.hang_up();
+  std::array<std::byte, 4> word{};
+  const std::uint64_t start_ns = steady_clock().now_ns();
+  CHECK_FALSE(device->read(RegionIndex::bar0, 0, word));
+  CHECK_FALSE(device->reset());
+  CHECK_FALSE(space->allocate(4096));
+  buffer = {};
+  CHECK(steady_clock().now_ns() - start_ns < 1000 * kNsPerMs);
+  area->address()[0] = std::byte{1};
+  device->release();
+  CHECK(area->address()[0] == std::byte{0});
+  CHECK_FALSE(device->read(RegionIndex::bar0, 0, word));
+}
+
+TEST_CASE_METHOD(Scene, "a space holds one device, and takes another when that one is closed") {
+  auto device = attached();
+  const auto second = space->attach(*Address::parse(server.address()));
+  REQUIRE_FALSE(second);
+  CHECK(says(second.error(), "one device"));
+  device.reset();
+  const ScriptedServer next;
+  CHECK(space->attach(*Address::parse(next.address())));
+}

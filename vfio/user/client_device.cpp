@@ -1,0 +1,296 @@
+#include "pollux/vfio/user/client_device.hpp"
+
+#include <linux/vfio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "pollux/vfio/interrupt_set.hpp"
+#include "pollux/vfio/kernel_info.hpp"
+
+namespace pollux::vfio::user {
+namespace {
+
+constexpr std::uint32_t kRegionAnswerBytes = 1024;  // room for capabilities: forty sparse areas or more
+constexpr std::uint64_t kRegisterBytes = 8;         // the widest access that a register takes
+
+}  // namespace
+
+Result<std::unique_ptr<ClientDevice>> ClientDevice::create(std::shared_ptr<Session> session, ClientSpace& space,
+                                                           const Address& address) {
+  std::unique_ptr<ClientDevice> device(new ClientDevice(std::move(session), space, address));
+  if (auto asked = device->ask(); !asked) {
+    device->space_ = nullptr;  // it was not attached
+    return std::unexpected(asked.error());
+  }
+  return device;
+}
+
+ClientDevice::~ClientDevice() {
+  if (space_ != nullptr) space_->device_closed();
+}
+
+void ClientDevice::release() noexcept {
+  if (space_ == nullptr) return;
+  for (const Mapping& one : mappings_)
+    mmap(one.address, one.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  space_->device_closed();
+  space_ = nullptr;
+}
+
+Result<void> ClientDevice::ask() {
+  const DeviceInfoPayload question;
+  const auto answer = session_->request(Command::device_get_info, std::as_bytes(std::span(&question, 1)));
+  if (!answer) return std::unexpected(answer.error());
+  const auto info = read_part<DeviceInfoPayload>(answer->payload);
+  if (!info) return std::unexpected(info.error());
+  if ((info->flags & VFIO_DEVICE_FLAGS_PCI) == 0 || info->regions < kRegions)
+    return fail(
+        fmt::format("the server's device is no PCI device (flags {:#x}, {} regions)", info->flags, info->regions));
+  can_reset_ = (info->flags & VFIO_DEVICE_FLAGS_RESET) != 0;
+  for (std::uint32_t index = 0; index < kRegions; ++index) {
+    auto region = ask_region(index);
+    if (!region) return std::unexpected(region.error());
+    regions_[index] = std::move(*region);
+  }
+  for (std::uint32_t index = 0; index < std::min<std::uint32_t>(kInterruptKinds, info->interrupts); ++index) {
+    const auto interrupts = ask_interrupts(index);
+    if (!interrupts) return std::unexpected(interrupts.error());
+    interrupts_[index] = *interrupts;
+  }
+  return {};
+}
+
+Result<ClientDevice::Region> ClientDevice::ask_region(std::uint32_t index) {
+  vfio_region_info question{};
+  question.argsz = kRegionAnswerBytes;
+  question.index = index;
+  auto answer = session_->request(Command::device_get_region_info, std::as_bytes(std::span(&question, 1)));
+  if (!answer) return std::unexpected(answer.error());
+  const auto fixed = read_part<vfio_region_info>(answer->payload);
+  if (!fixed) return std::unexpected(fixed.error());
+  if (fixed->argsz > question.argsz && fixed->argsz <= kMaxPayloadBytes) {
+    question.argsz = fixed->argsz;
+    answer = session_->request(Command::device_get_region_info, std::as_bytes(std::span(&question, 1)));
+    if (!answer) return std::unexpected(answer.error());
+  }
+  auto parsed = parse_region_info(answer->payload);
+  if (!parsed) return std::unexpected(parsed.error());
+  Region region{.info = std::move(parsed->info), .file_offset = parsed->file_offset, .file = {}};
+  if (answer->fds.empty()) {
+    region.info.mappable.clear();  // it says that areas may be mapped and gives no file: by message, then
+  } else {
+    region.file = std::move(answer->fds.front());
+  }
+  return region;
+}
+
+Result<InterruptInfo> ClientDevice::ask_interrupts(std::uint32_t index) {
+  vfio_irq_info question{};
+  question.argsz = sizeof question;
+  question.index = index;
+  const auto answer = session_->request(Command::device_get_irq_info, std::as_bytes(std::span(&question, 1)));
+  if (!answer) return std::unexpected(answer.error());
+  const auto info = read_part<vfio_irq_info>(answer->payload);
+  if (!info) return std::unexpected(info.error());
+  constexpr std::uint32_t kMostVectors = 2048;  // of MSI-X, which has most of all
+  if (info->count > kMostVectors)
+    return fail(fmt::format("the server's device has {} interrupts of index {}", std::uint32_t{info->count}, index));
+  return InterruptInfo{.count = info->count,
+                       .eventfd = (info->flags & VFIO_IRQ_INFO_EVENTFD) != 0,
+                       .maskable = (info->flags & VFIO_IRQ_INFO_MASKABLE) != 0,
+                       .automasked = (info->flags & VFIO_IRQ_INFO_AUTOMASKED) != 0,
+                       .noresize = (info->flags & VFIO_IRQ_INFO_NORESIZE) != 0};
+}
+
+std::unexpected<Error> ClientDevice::named(const Error& error) const {
+  return std::unexpected(Error{address_.text + ": " + error.what, error.advice, error.os_error});
+}
+
+Result<RegionInfo> ClientDevice::region_info(RegionIndex index) {
+  if (auto good = checked(index, 0, 0, "look at"); !good) return std::unexpected(good.error());
+  return regions_[static_cast<std::size_t>(index)].info;
+}
+
+Result<void> ClientDevice::checked(RegionIndex index, std::uint64_t offset, std::uint64_t size_bytes,
+                                   const char* verb) const {
+  const auto number = static_cast<std::size_t>(index);
+  const std::uint64_t region_bytes = number < kRegions ? regions_[number].info.size_bytes : 0;
+  if (number < kRegions && offset <= region_bytes && size_bytes <= region_bytes - offset) return {};
+  return named({fmt::format("cannot {} {} bytes at {:#x} of region {}, which has {}", verb, size_bytes, offset, number,
+                            region_bytes),
+                {},
+                0});
+}
+
+Result<void> ClientDevice::read(RegionIndex index, std::uint64_t offset, std::span<std::byte> into) {
+  if (auto good = checked(index, offset, into.size(), "read"); !good) return good;
+  const std::uint64_t most = session_->capabilities().max_data_xfer_size;
+  while (!into.empty()) {
+    const RegionAccessPayload request{offset, static_cast<std::uint32_t>(index),
+                                      static_cast<std::uint32_t>(std::min<std::uint64_t>(into.size(), most))};
+    const auto answer = session_->request(Command::region_read, std::as_bytes(std::span(&request, 1)));
+    if (!answer) return named(answer.error());
+    const auto got = read_part<RegionAccessPayload>(answer->payload);
+    if (!got) return named(got.error());
+    if (got->count != request.count || answer->payload.size() != sizeof *got + request.count)
+      return named({fmt::format("{} bytes were asked for at {:#x} of region {} and {} came", request.count, offset,
+                                request.region, answer->payload.size() - sizeof *got),
+                    {},
+                    0});
+    std::memcpy(into.data(), answer->payload.data() + sizeof *got, request.count);
+    into = into.subspan(request.count);
+    offset += request.count;
+  }
+  return {};
+}
+
+Result<void> ClientDevice::write(RegionIndex index, std::uint64_t offset, std::span<const std::byte> from) {
+  if (auto good = checked(index, offset, from.size(), "write"); !good) return good;
+  if (index != RegionIndex::config && from.size() > kRegisterBytes) return write_by_register(index, offset, from);
+  const std::uint64_t most = session_->capabilities().max_data_xfer_size;
+  while (!from.empty()) {
+    const auto part = from.first(std::min<std::uint64_t>(from.size(), most));
+    std::vector<std::byte> payload;
+    append(payload,
+           RegionAccessPayload{offset, static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(part.size())});
+    payload.insert(payload.end(), part.begin(), part.end());
+    const auto answer = session_->request(Command::region_write, payload);
+    if (!answer) return named(answer.error());
+    from = from.subspan(part.size());
+    offset += part.size();
+  }
+  return {};
+}
+
+// Registers take 8 bytes at most: several writes, in one message where the server takes that.
+Result<void> ClientDevice::write_by_register(RegionIndex index, std::uint64_t offset, std::span<const std::byte> from) {
+  if (!session_->capabilities().write_multiple) {
+    for (std::uint64_t done = 0; done < from.size(); done += kRegisterBytes) {
+      const auto part = from.subspan(done, std::min<std::uint64_t>(kRegisterBytes, from.size() - done));
+      if (auto written = write(index, offset + done, part); !written) return written;
+    }
+    return {};
+  }
+  const std::uint64_t writes = (from.size() + kRegisterBytes - 1) / kRegisterBytes;
+  std::vector<std::byte> payload;
+  append(payload, writes);
+  for (std::uint64_t done = 0; done < from.size(); done += kRegisterBytes) {
+    const auto part = from.subspan(done, std::min<std::uint64_t>(kRegisterBytes, from.size() - done));
+    SingleWrite one{offset + done, static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(part.size())};
+    std::memcpy(&one.data, part.data(), part.size());
+    append(payload, one);
+  }
+  if (payload.size() > kMaxPayloadBytes) return named({fmt::format("{} bytes for one write", from.size()), {}, 0});
+  const auto answer = session_->request(Command::region_write_multi, payload);
+  if (!answer) return named(answer.error());
+  const auto done = read_part<std::uint64_t>(answer->payload);
+  if (!done) return named(done.error());
+  if (*done != writes) return named({fmt::format("{} of {} writes were done", *done, writes), {}, 0});
+  return {};
+}
+
+Result<MappedArea> ClientDevice::map(RegionIndex index, RegionArea area) {
+  if (auto good = checked(index, area.offset, area.size_bytes, "map"); !good) return std::unexpected(good.error());
+  const Region& region = regions_[static_cast<std::size_t>(index)];
+  const bool inside = std::ranges::any_of(region.info.mappable, [&](const RegionArea& whole) {
+    return area.offset >= whole.offset && area.offset - whole.offset <= whole.size_bytes &&
+           area.size_bytes <= whole.size_bytes - (area.offset - whole.offset);
+  });
+  const std::string what =
+      fmt::format("{:#x}+{:#x} of region {}", area.offset, area.size_bytes, static_cast<unsigned>(index));
+  if (!inside || area.size_bytes == 0) return named({what + " may not be mapped", "read and write it by call", 0});
+  struct stat file{};
+  const std::uint64_t file_offset = region.file_offset + area.offset;
+  // A touch beyond the file's end would be a SIGBUS.
+  if (fstat(region.file.get(), &file) != 0 || file_offset < area.offset ||
+      (S_ISREG(file.st_mode) && (file_offset > static_cast<std::uint64_t>(file.st_size) ||
+                                 area.size_bytes > static_cast<std::uint64_t>(file.st_size) - file_offset)))
+    return named({what + " lies outside the file that the server gave for it", {}, 0});
+  const int protection = (region.info.readable ? PROT_READ : 0) | (region.info.writable ? PROT_WRITE : 0);
+  void* const address =
+      mmap(nullptr, area.size_bytes, protection, MAP_SHARED, region.file.get(), static_cast<off_t>(file_offset));
+  if (address == MAP_FAILED) {
+    const auto failed = fail_errno(errno, "cannot map " + what);
+    return named(failed.error());
+  }
+  const auto mapping = mappings_.insert(mappings_.end(), {address, area.size_bytes});
+  return MappedArea(static_cast<volatile std::byte*>(address), area, [this, mapping] {
+    munmap(mapping->address, mapping->size_bytes);
+    mappings_.erase(mapping);
+  });
+}
+
+Result<InterruptInfo> ClientDevice::interrupt_info(InterruptIndex index) {
+  const auto number = static_cast<std::size_t>(index);
+  return number < kInterruptKinds ? interrupts_[number] : InterruptInfo{};
+}
+
+Result<void> ClientDevice::set_range(InterruptIndex index, std::uint32_t flags, std::uint32_t start,
+                                     std::uint32_t count, std::span<const int> fds) {
+  InterruptSetPayload request;
+  request.flags = flags;
+  request.index = static_cast<std::uint32_t>(index);
+  request.start = start;
+  request.count = count;
+  const auto answer = session_->request(Command::device_set_irqs, std::as_bytes(std::span(&request, 1)), fds);
+  if (!answer) return named(answer.error());
+  return {};
+}
+
+// A message carries as many descriptors as the server takes, and vectors without one lie between those: runs of them,
+// one after the other. A vector that had an eventfd and shall have none is not asked away by itself, since not every
+// server takes that: all of the kind are turned off first.
+Result<void> ClientDevice::set_interrupts(InterruptIndex index, std::span<const int> eventfds) {
+  const auto info = interrupt_info(index);
+  if (const auto fits = check_eventfds(address_.text, index, *info, eventfds); !fits) return fits;
+  if (info->count == 0) return {};
+  std::vector<bool>& installed = installed_[static_cast<std::size_t>(index)];
+  const auto wanted = [&](std::size_t vector) { return vector < eventfds.size() && eventfds[vector] >= 0; };
+  bool takes_away = eventfds.empty() || (info->noresize && !installed.empty() && installed.size() != eventfds.size());
+  for (std::size_t vector = 0; vector < installed.size(); ++vector) takes_away |= installed[vector] && !wanted(vector);
+  if (takes_away && !installed.empty()) {
+    constexpr std::uint32_t kOff = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
+    if (auto off = set_range(index, kOff, 0, 0); !off) return off;
+    installed.clear();
+  }
+  installed.resize(eventfds.size());
+  const std::size_t most = session_->capabilities().max_msg_fds;
+  for (std::size_t start = 0; start < eventfds.size();) {
+    std::size_t count = 0;
+    while (count < most && wanted(start + count)) ++count;
+    if (count == 0) {
+      ++start;
+      continue;
+    }
+    constexpr std::uint32_t kOn = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+    const auto set = set_range(index, kOn, static_cast<std::uint32_t>(start), static_cast<std::uint32_t>(count),
+                               eventfds.subspan(start, count));
+    if (!set) return set;
+    std::fill_n(installed.begin() + static_cast<std::ptrdiff_t>(start), count, true);
+    start += count;
+  }
+  return {};
+}
+
+Result<void> ClientDevice::unmask_interrupt(InterruptIndex index) {
+  return set_range(index, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, 0, 1);
+}
+
+Result<void> ClientDevice::trigger_interrupts(InterruptIndex index) {
+  const auto number = static_cast<std::size_t>(index);
+  const auto count = static_cast<std::uint32_t>(number < kInterruptKinds ? installed_[number].size() : 0);
+  if (count == 0) return named({"no interrupts are installed that could be triggered", {}, 0});
+  return set_range(index, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, count);
+}
+
+Result<void> ClientDevice::reset() {
+  if (!can_reset_) return named({"the server's device has no reset", {}, 0});
+  const auto done = session_->request(Command::device_reset, {});
+  if (!done) return named(done.error());
+  return {};
+}
+
+}  // namespace pollux::vfio::user

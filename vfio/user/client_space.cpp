@@ -1,0 +1,117 @@
+#include "pollux/vfio/user/client_space.hpp"
+
+#include <cerrno>
+
+#include "pollux/vfio/user/client.hpp"
+#include "pollux/vfio/user/client_device.hpp"
+
+namespace pollux::vfio::user {
+namespace {
+
+constexpr IovaRange kUsable{
+    0, (std::uint64_t{1} << 47) - 1};  // the protocol knows no ranges: what every server keeps in a pointer
+constexpr std::uint64_t k2MiB = 1 << 21, k1GiB = 1 << 30;
+
+}  // namespace
+
+Scheme scheme() {
+  return {"vfio-user",
+          [](const Address&) -> Result<std::unique_ptr<IoAddressSpace>> { return std::make_unique<ClientSpace>(); }};
+}
+
+Result<std::unique_ptr<Device>> ClientSpace::attach(const Address& address) {
+  const std::lock_guard lock(mutex_);
+  const auto named = [&](const Error& error) {
+    return std::unexpected(Error{address.text + ": " + error.what, error.advice, error.os_error});
+  };
+  if (session_ != nullptr)
+    return named({"a vfio-user address space holds one device", "open the drive in a space of its own", 0});
+  if (windows_.count() != 0) return named({"memory is still mapped for the device before it", "release it first", 0});
+  auto socket = Socket::connect(address.target);
+  if (!socket) return named(socket.error());
+  auto opened = Session::open(std::move(*socket), windows_);
+  if (!opened) return named(opened.error());
+  std::shared_ptr<Session> session = std::move(*opened);
+  auto device = ClientDevice::create(session, *this, address);
+  if (!device) return named(device.error());
+  session_ = std::move(session);
+  return std::move(*device);
+}
+
+std::shared_ptr<Session> ClientSpace::session() const {
+  const std::lock_guard lock(mutex_);
+  return session_;
+}
+
+Result<void> ClientSpace::map(const DmaMapping& mapping) {
+  const std::string what = fmt::format("cannot map {} bytes at IOVA {:#x}", mapping.size_bytes, mapping.iova);
+  const auto session = this->session();
+  if (session == nullptr) return fail(what + ": there is no device", "attach one first");
+  if (mapping.fd < 0) return fail(what + ": a vfio-user server maps memory by its file, and this has none");
+  if (mappings_left() == 0)
+    return fail_errno(ENOSPC,
+                      fmt::format("{}: the server takes {} mappings", what, session->capabilities().max_dma_maps));
+  DmaMapPayload request;
+  request.flags = (mapping.device_may_read ? DmaMapPayload::kReadable : 0) |
+                  (mapping.device_may_write ? DmaMapPayload::kWriteable : 0);
+  request.fd_offset = mapping.fd_offset;
+  request.iova = mapping.iova;
+  request.size_bytes = mapping.size_bytes;
+  // Before the server knows of it, and it may ask.
+  if (auto added = windows_.add(mapping); !added) return added;
+  const auto mapped = session->request(Command::dma_map, std::as_bytes(std::span(&request, 1)), {&mapping.fd, 1});
+  if (mapped) return {};
+  windows_.remove(mapping.iova, mapping.size_bytes);
+  const Error& why = mapped.error();
+  return std::unexpected(Error{what + ": " + why.what,
+                               why.os_error == EINVAL ? "some servers take multiples of 2 MiB alone" : why.advice,
+                               why.os_error});
+}
+
+Result<void> ClientSpace::unmap(Iova iova, std::uint64_t size_bytes) {
+  if (!windows_.remove(iova, size_bytes))
+    return fail_errno(ENOENT, fmt::format("cannot unmap {} bytes at IOVA {:#x}", size_bytes, iova),
+                      "unmap names exactly what one map made");
+  const auto session = this->session();
+  if (session == nullptr) return {};  // nobody is left who could reach it
+  DmaUnmapPayload request;
+  request.iova = iova;
+  request.size_bytes = size_bytes;
+  const auto unmapped = session->request(Command::dma_unmap, std::as_bytes(std::span(&request, 1)));
+  if (!unmapped) return std::unexpected(unmapped.error());
+  return {};
+}
+
+std::vector<IovaRange> ClientSpace::usable_ranges() const {
+  if (session() == nullptr) return {};
+  return {kUsable};
+}
+
+std::uint64_t ClientSpace::page_sizes() const {
+  const auto session = this->session();
+  if (session == nullptr) return 0;
+  const std::uint64_t offered = session->capabilities().page_sizes;
+  const std::uint64_t granule = offered & -offered;
+  return offered | ((k2MiB | k1GiB) & -granule);  // so that memory lies where a server may use larger pages
+}
+
+std::optional<std::uint32_t> ClientSpace::mappings_left() const {
+  const auto session = this->session();
+  if (session == nullptr) return std::nullopt;
+  const std::uint64_t most = session->capabilities().max_dma_maps, used = windows_.count();
+  return static_cast<std::uint32_t>(most > used ? std::min<std::uint64_t>(most - used, 0xffff'ffff) : 0);
+}
+
+MemoryDemands ClientSpace::demands() const { return {.file_descriptor = true, .unit_bytes = k2MiB}; }
+
+void ClientSpace::device_closed() noexcept {
+  std::shared_ptr<Session> last;
+  {
+    const std::lock_guard lock(mutex_);
+    last = std::move(session_);
+    session_ = nullptr;
+  }
+  if (last != nullptr) last->close();
+}
+
+}  // namespace pollux::vfio::user

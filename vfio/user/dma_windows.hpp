@@ -1,0 +1,36 @@
+// The client's memory as a server may ask for it by message: what is mapped at which IOVA, and for which direction.
+// Safe from any thread. Source: the specification, VFIO_USER_DMA_READ and VFIO_USER_DMA_WRITE.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <mutex>
+#include <span>
+
+#include "pollux/vfio/device.hpp"
+
+namespace pollux::vfio::user {
+
+class DmaWindows {
+ public:
+  // Error: EEXIST, part of it is mapped already.
+  Result<void> add(const DmaMapping& mapping);
+
+  // When this returns nobody reads or writes there any more. Whether there was a window of just these bounds.
+  bool remove(Iova iova, std::uint64_t size_bytes);
+
+  std::size_t count() const;
+
+  // Copies between a server's message and our memory. False, and nothing is copied: not all of it lies in one window,
+  // or that one does not allow it.
+  bool read(Iova iova, std::span<std::byte> into) const;
+  bool write(Iova iova, std::span<const std::byte> from);
+
+ private:
+  const DmaMapping* find_locked(Iova iova, std::uint64_t size_bytes) const;
+
+  mutable std::mutex mutex_;  // guards what follows, and is held while bytes are copied
+  std::map<Iova, DmaMapping> windows_;
+};
+
+}  // namespace pollux::vfio::user

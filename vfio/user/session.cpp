@@ -1,0 +1,169 @@
+#include "pollux/vfio/user/session.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+namespace pollux::vfio::user {
+namespace {
+
+constexpr std::uint64_t kLookNs = 1'000'000'000;  // how often the thread looks up from an empty socket
+
+}  // namespace
+
+Result<std::unique_ptr<Session>> Session::open(Socket socket, DmaWindows& windows, std::uint64_t reply_ns) {
+  std::unique_ptr<Session> session(new Session(std::move(socket), windows, reply_ns));
+  if (auto agreed = session->negotiate(); !agreed) return std::unexpected(agreed.error());
+  session->thread_ = std::thread([raw = session.get()] { raw->run(); });
+  return session;
+}
+
+Session::~Session() { close(); }
+
+Result<void> Session::negotiate() {
+  constexpr Capabilities kOurs{.max_msg_fds = kMaxMessageFds,
+                               .max_data_xfer_size = kMaxTransferBytes,
+                               .max_dma_maps = 65535,
+                               .page_sizes = 4096,
+                               .write_multiple = true};
+  std::vector<std::byte> payload;
+  append(payload, VersionPayload{});
+  const std::string text = format_capabilities(kOurs);
+  const auto bytes = std::as_bytes(std::span(text.c_str(), text.size() + 1));
+  payload.insert(payload.end(), bytes.begin(), bytes.end());
+  if (auto sent = socket_.send({.command = Command::version}, payload); !sent) return sent;
+
+  auto received = socket_.receive(reply_ns_);
+  if (!received) {
+    Error why = received.error();
+    if (why.os_error == ECONNRESET) why.advice = "it speaks another version, or serves somebody else";
+    return std::unexpected(why);
+  }
+  if (!*received)
+    return fail(fmt::format("no answer to {} for {} s", name_of(Command::version), static_cast<double>(reply_ns_) * 1e-9),
+                "it may serve somebody else, or be no vfio-user server");
+  const Message& reply = **received;
+  if (!reply.header.is_reply() || reply.header.command != Command::version || reply.header.id != 0)
+    return fail(fmt::format("{} was answered with {}", name_of(Command::version), name_of(reply.header.command)),
+                "this is no vfio-user server");
+  if (reply.header.is_error())
+    return fail_errno(static_cast<int>(reply.header.os_error),
+                      fmt::format("{} was refused", name_of(Command::version)));
+  const auto version = read_part<VersionPayload>(reply.payload);
+  if (!version) return std::unexpected(version.error());
+  if (version->major != kMajor || version->minor > kMinor)
+    return fail(fmt::format("the server speaks version {}.{}, pollux 0.0 to {}.{}", version->major, version->minor,
+                            kMajor, kMinor));
+  const std::string_view json(reinterpret_cast<const char*>(reply.payload.data()) + sizeof *version,
+                              reply.payload.size() - sizeof *version);
+  const auto offered = parse_capabilities(json);
+  if (!offered) return std::unexpected(offered.error());
+  if (offered->max_msg_fds == 0 || offered->max_data_xfer_size == 0 || offered->page_sizes == 0)
+    return fail("the server takes no file descriptors, no data or no pages", "pollux cannot use such a server");
+  minor_ = version->minor;
+  capabilities_ = *offered;
+  capabilities_.max_msg_fds = std::min(capabilities_.max_msg_fds, kOurs.max_msg_fds);
+  capabilities_.max_data_xfer_size = std::min(capabilities_.max_data_xfer_size, kOurs.max_data_xfer_size);
+  return {};
+}
+
+Result<Message> Session::request(Command command, std::span<const std::byte> payload, std::span<const int> fds) {
+  const std::lock_guard one_at_a_time(request_mutex_);
+  Header header{.command = command};
+  {
+    const std::lock_guard lock(mutex_);
+    if (ended_) return std::unexpected(*ended_);
+    header.id = ++last_id_;
+    awaited_ = header;
+    reply_.reset();
+  }
+  {
+    const std::lock_guard lock(send_mutex_);
+    if (auto sent = socket_.send(header, payload, fds); !sent) end(sent.error());
+  }
+  std::unique_lock lock(mutex_);
+  const bool woken = answered_.wait_for(lock, std::chrono::nanoseconds(reply_ns_), [&] { return reply_ || ended_; });
+  awaited_.reset();
+  if (!woken) {
+    lock.unlock();
+    end({fmt::format("no answer to {} for {} s", name_of(command), static_cast<double>(reply_ns_) * 1e-9),
+         "the server hangs: start it again"});
+    lock.lock();
+  }
+  if (ended_) return std::unexpected(*ended_);
+  Message reply = std::move(*reply_);
+  reply_.reset();
+  if (!reply.header.is_error()) return reply;
+  const int os_error = reply.header.os_error != 0 ? static_cast<int>(reply.header.os_error) : EIO;
+  return fail_errno(os_error, fmt::format("the server refused {}", name_of(command)));
+}
+
+void Session::run() {
+  for (;;) {
+    auto message = socket_.receive(kLookNs);
+    if (!message) return end(message.error());
+    if (!*message) continue;
+    if ((*message)->header.is_reply()) {
+      deliver(std::move(**message));
+    } else if (auto served = serve(**message); !served) {
+      return end(served.error());
+    }
+  }
+}
+
+void Session::deliver(Message reply) {
+  {
+    const std::lock_guard lock(mutex_);
+    const bool fits =
+        awaited_ && !reply_ && reply.header.id == awaited_->id && reply.header.command == awaited_->command;
+    if (fits) {
+      reply_ = std::move(reply);
+      answered_.notify_all();
+      return;
+    }
+  }
+  end({fmt::format("a reply to {} with id {}, which nobody awaits", name_of(reply.header.command), reply.header.id),
+       {}});
+}
+
+// The server's commands, answered on this thread.
+Result<void> Session::serve(const Message& command) {
+  Header header{.id = command.header.id, .command = command.header.command, .flags = Header::kTypeReply};
+  std::vector<std::byte> payload;
+  const auto answer = [&]() -> std::uint32_t {
+    if (!command.header.is_command()) return EINVAL;
+    if (header.command != Command::dma_read && header.command != Command::dma_write) return EOPNOTSUPP;
+    const auto access = read_part<DmaAccessPayload>(command.payload);
+    if (!access || access->count > kMaxTransferBytes) return EINVAL;
+    append(payload, *access);
+    const auto data = std::span(command.payload).subspan(sizeof *access);
+    if (header.command == Command::dma_read) {
+      payload.resize(sizeof *access + access->count);
+      return windows_.read(access->iova, std::span(payload).subspan(sizeof *access)) ? 0 : EFAULT;
+    }
+    if (data.size() != access->count) return EINVAL;
+    return windows_.write(access->iova, data) ? 0 : EFAULT;
+  };
+  header.os_error = answer();
+  if (header.os_error != 0) {
+    header.flags |= Header::kError;
+    payload.clear();
+  }
+  if (!command.header.wants_reply()) return {};
+  const std::lock_guard lock(send_mutex_);
+  return socket_.send(header, payload);
+}
+
+void Session::end(Error why) {
+  socket_.shut_down();
+  const std::lock_guard lock(mutex_);
+  if (!ended_) ended_ = std::move(why);
+  answered_.notify_all();
+}
+
+void Session::close() noexcept {
+  end({"the connection is closed", {}});
+  if (thread_.joinable()) thread_.join();
+}
+
+}  // namespace pollux::vfio::user

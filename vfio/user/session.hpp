@@ -1,0 +1,68 @@
+// A client's connection to a vfio-user server: the version agreed on, then commands, each with its reply, while the
+// server's own commands (DMA_READ and DMA_WRITE) are answered by a thread that sleeps on the socket. Nothing on the
+// data path comes here: doorbells are memory, and so is what the device reads and writes.
+//
+// The first thing that goes wrong (silence, a reply that is none, the other side gone) ends the session: whoever waits,
+// and whoever comes later, gets that error. Safe from any thread. Source: the specification.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "pollux/vfio/user/capabilities.hpp"
+#include "pollux/vfio/user/dma_windows.hpp"
+#include "pollux/vfio/user/socket.hpp"
+
+namespace pollux::vfio::user {
+
+class Session {
+ public:
+  static constexpr std::uint64_t kReplyNs = 10'000'000'000;  // a server may take its time to reset, or to map memory
+
+  // Agrees on a version with whoever is at the other end. `windows` is what the server may ask for, and outlives this.
+  // Errors: silence, a version that is not ours, version data that cannot be read, a server that takes no descriptors.
+  static Result<std::unique_ptr<Session>> open(Socket socket, DmaWindows& windows, std::uint64_t reply_ns = kReplyNs);
+  ~Session();
+
+  // Sends a command and waits for its reply, for a bounded time. Errors: the server's own (os_error is what it gave;
+  // the session goes on), the session's end.
+  Result<Message> request(Command command, std::span<const std::byte> payload, std::span<const int> fds = {});
+
+  // What the server offers, within what this side can use.
+  const Capabilities& capabilities() const { return capabilities_; }
+  std::uint16_t minor() const { return minor_; }
+
+  // Ends the session: the server is told by the connection's end. When this returns the server's commands are answered
+  // no more.
+  void close() noexcept;
+
+ private:
+  Session(Socket socket, DmaWindows& windows, std::uint64_t reply_ns)
+      : socket_(std::move(socket)), windows_(windows), reply_ns_(reply_ns) {}
+  Result<void> negotiate();
+  void run();
+  void deliver(Message reply);
+  Result<void> serve(const Message& command);
+  void end(Error why);
+
+  Socket socket_;
+  DmaWindows& windows_;
+  const std::uint64_t reply_ns_;
+  Capabilities capabilities_;
+  std::uint16_t minor_ = 0;
+
+  std::mutex request_mutex_;  // one command at a time
+  std::mutex send_mutex_;     // a command or a reply to the server's, whole
+  std::mutex mutex_;          // guards what follows
+  std::condition_variable answered_;
+  std::optional<Header> awaited_;  // the command whose reply is awaited
+  std::optional<Message> reply_;
+  std::optional<Error> ended_;
+  std::uint16_t last_id_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace pollux::vfio::user
