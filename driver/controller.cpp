@@ -128,19 +128,20 @@ Result<void> Controller::reset(ResetReach reach) {
   const std::lock_guard lock(mutex_);
   auto done = reset_locked(reach);
   if (!done) return error(done.error());
+  if (state_ == State::away) return error({"the device is away: " + lost_because_.what, "poll the drive"});
   return done;
 }
 
 Result<void> Controller::reset_locked(ResetReach reach) {
   if (state_ == State::lost) return lost();
-  if (const auto status = read_csts(*registers_); !status) return give_back(status.error());
+  if (const auto status = read_csts(*registers_); !status) return go_away(status.error());
   stop_owners();
   Result<void> reached;
   if (reach == ResetReach::function) reached = device_->reset();
   if (reach == ResetReach::bus) reached = device_->hot_reset();
-  if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
+  if (const auto disabled = disable(); !disabled) return drop(disabled.error());
   publish(Pulse::Phase::down);
-  if (const auto up = bring_up(); !up) return give_up(up.error());
+  if (const auto up = bring_up(); !up) return drop(up.error());
   publish(Pulse::Phase::up);
   return reached;
 }
@@ -178,17 +179,51 @@ Result<void> Controller::poll() {
     return give_back({"the machine wants the drive back: it is being unbound or removed", {}});
   }
   if (state_ == State::lost) return lost();
+  if (state_ == State::away) return come_back();
   publish(Pulse{pulse_.load(std::memory_order_relaxed)}.phase());  // the same phase, a later time
   if (state_ == State::down) return {};
 
   const auto status = read_csts(*registers_);
-  if (!status) return give_back(status.error());
+  if (!status) return go_away(status.error());
   const bool has_erred = link_error_ && link_error_->drain() != 0;
   const bool is_broken = csts::kCfs.of(*status) != 0 || csts::kRdy.of(*status) == 0;
   if (has_erred || is_broken || reset_wanted_.load(std::memory_order_relaxed) == epoch()) {
     return reset_locked();
   }
   return {};
+}
+
+// The device does not answer. One that may come back is waited for: its owners park, and nothing of theirs is lost.
+Result<void> Controller::go_away(const Error& why) {
+  if (wants_.away_ms == 0 || !device_->may_come_back()) return give_back(why);
+  if (state_ != State::away) {
+    away_since_ns_ = clock_.now_ns();
+    lost_because_ = why;
+  }
+  state_ = State::away;
+  stop_owners();
+  publish(Pulse::Phase::down);
+  return {};
+}
+
+Result<void> Controller::come_back() {
+  if (const auto back = device_->reconnect(); !back) {
+    if (clock_.now_ns() - away_since_ns_ < wants_.away_ms * kNsPerMs) return {};
+    return give_back({fmt::format("{}, and it has not come back for {} s ({})", lost_because_.what,
+                                  wants_.away_ms / 1000, back.error().what),
+                      back.error().advice, back.error().os_error});
+  }
+  Result<void> up = disable();
+  if (up) up = bring_up();
+  if (!up) return drop(up.error());
+  publish(Pulse::Phase::up);
+  return {};
+}
+
+// A reset failed: the device has gone meanwhile, or must not reach memory any more.
+Result<void> Controller::drop(const Error& why) {
+  if (!read_csts(*registers_)) return go_away(why);
+  return give_up(why);
 }
 
 // Cuts the controller off from memory and tells every owner to stop: nothing of ours can be reached any more.
@@ -270,15 +305,22 @@ Result<AdminResult> Controller::admin_locked(const Command& command, std::span<s
   if (state_ != State::up || !admin_->usable()) return fail("the controller is not up", "reset it");
   admin_->start(command, data, direction, clock_.now_ns());
   std::optional<AdminResult> result;
-  while (!result) {
+  for (unsigned pauses = 0; !result;) {
     constexpr std::uint64_t kPauseNs = 20'000;
+    constexpr unsigned kPausesPerLook = 5000;  // a device that is gone is noticed ten times a second
     const auto step = admin_->step(clock_.now_ns());
     if (!step) {
       ask_for_reset(epoch());
       return std::unexpected(step.error());
     }
     result = *step;
-    if (!result) clock_.pause_ns(kPauseNs);
+    if (result) break;
+    clock_.pause_ns(kPauseNs);
+    if (++pauses % kPausesPerLook != 0) continue;
+    if (const auto alive = read_csts(*registers_); !alive) {
+      (void)go_away(alive.error());
+      return error(alive.error());
+    }
   }
   if (direction == DataDirection::from_controller) std::memcpy(data.data(), admin_->data().data(), data.size());
   return *result;

@@ -73,6 +73,7 @@ class Controller {
   struct Wants {
     std::uint16_t io_queues = 1;   // queue pairs to ask for, at least 1
     bool shadow_doorbells = true;  // where the controller offers them
+    std::uint32_t away_ms = 0;     // how long a device that may come back may be away before the controller is lost
   };
 
   // Takes the device over and brings the controller up.
@@ -91,9 +92,9 @@ class Controller {
   Result<void> shutdown();
 
   // The administrator's turn: looks whether the controller is alive, moves the coarse clock, resets when an owner has
-  // asked for it or the link has reported an error, and gives the device back when the machine wants it (somebody
-  // unbinds it, or it is being removed). Cheap enough for every few milliseconds. Error: the controller is lost; every
-  // owner is told to stop.
+  // asked for it or the link has reported an error, gives the device back when the machine wants it (somebody unbinds
+  // it, or it is being removed), and calls for one that is away and may come back. Cheap enough for every few
+  // milliseconds. Error: the controller is lost; every owner is told to stop.
   Result<void> poll();
 
   // Facts, from Identify and the registers at bring-up.
@@ -151,6 +152,9 @@ class Controller {
   Result<void> delete_queue(std::uint16_t qid);  // submission queue first
   Result<void> delete_ring(AdminOpcode opcode, std::uint16_t qid);
   Result<AdminResult> admin_locked(const Command& command, std::span<std::byte> data, DataDirection direction);
+  Result<void> go_away(const Error& why);
+  Result<void> come_back();
+  Result<void> drop(const Error& why);
   std::unexpected<Error> give_up(const Error& why) noexcept;
   std::unexpected<Error> give_back(const Error& why) noexcept;
   void publish(Pulse::Phase phase) noexcept;
@@ -181,8 +185,9 @@ class Controller {
   std::vector<vfio::Eventfd> eventfds_;       // by vector; none: MSI-X is off
   std::optional<vfio::Eventfd> wanted_back_;  // VFIO's request: the machine wants the device
   std::optional<vfio::Eventfd> link_error_;   // an uncorrectable error (PCI Express AER)
-  enum class State : std::uint8_t { down, up, lost } state_ = State::down;
+  enum class State : std::uint8_t { down, up, away, lost } state_ = State::down;
   Error lost_because_;
+  std::uint64_t away_since_ns_ = 0;
 
   std::atomic<std::uint64_t> pulse_{Pulse::make(0, Pulse::Phase::down, 0).word};
   std::atomic<unsigned> live_queues_ = 0;        // created, and their owners not parked

@@ -153,6 +153,12 @@ class Device {
     return fail(address().text + ": this kind of device has no hot reset", "use a function reset");
   }
 
+  // For a device whose other end may come back after it went (a vfio-user server): tries once to reach it. On success
+  // the device is as after a function level reset, with the interrupts and the memory that were given to it before, and
+  // MappedAreas show it at their old addresses. Bounded. Errors: nobody is there, or another kind of device.
+  virtual bool may_come_back() const { return false; }
+  virtual Result<void> reconnect() { return fail(address().text + ": this kind of device does not come back"); }
+
   // Gives the device back now, while others still hold its MappedAreas: these become ordinary memory, where a store
   // does nothing and a load finds zeros. What the device could reach it reaches no more. Afterwards every other call is
   // an Error. A kind of device that nobody else can want does nothing here.

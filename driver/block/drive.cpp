@@ -59,9 +59,9 @@ Result<std::unique_ptr<Drive>> Drive::open(std::string_view text, const OpenOpti
   }
   auto device = space->attach(*address);
   if (!device) return std::unexpected(device.error());
-  auto controller =
-      nvme::Controller::create(std::move(*device), space, *options.clock,
-                               {.io_queues = options.io_queues, .shadow_doorbells = options.shadow_doorbells});
+  auto controller = nvme::Controller::create(
+      std::move(*device), space, *options.clock,
+      {.io_queues = options.io_queues, .shadow_doorbells = options.shadow_doorbells, .away_ms = options.reconnect_ms});
   if (!controller) return std::unexpected(controller.error());
   return std::unique_ptr<Drive>(new Drive(std::move(*controller), *address));
 }

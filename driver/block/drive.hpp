@@ -26,6 +26,9 @@ struct OpenOptions {
   std::shared_ptr<dma::Space> space = nullptr;  // an address space to share with other drives; none: one of its own
   std::uint16_t io_queues = 16;                 // how many queue pairs to ask the controller for
   bool shadow_doorbells = true;                 // used where the controller offers them; false: its registers only
+  // How long a vfio-user server may be away before the drive counts as lost. Meanwhile poll() calls for it; what is in
+  // flight then is treated as by a reset. 0: it is lost at once.
+  std::uint32_t reconnect_ms = 0;
   Clock* clock = &steady_clock();
 };
 

@@ -1,5 +1,6 @@
 #include "pollux/vfio/user/client_device.hpp"
 
+#include <fcntl.h>
 #include <linux/vfio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -21,10 +22,12 @@ constexpr std::uint64_t kRegisterBytes = 8;         // the widest access that a 
 Result<std::unique_ptr<ClientDevice>> ClientDevice::create(std::shared_ptr<Session> session, ClientSpace& space,
                                                            const Address& address) {
   std::unique_ptr<ClientDevice> device(new ClientDevice(std::move(session), space, address));
-  if (auto asked = device->ask(); !asked) {
+  auto facts = device->ask();
+  if (!facts) {
     device->space_ = nullptr;  // it was not attached
-    return std::unexpected(asked.error());
+    return std::unexpected(facts.error());
   }
+  device->facts_ = std::move(*facts);
   return device;
 }
 
@@ -35,12 +38,12 @@ ClientDevice::~ClientDevice() {
 void ClientDevice::release() noexcept {
   if (space_ == nullptr) return;
   for (const Mapping& one : mappings_)
-    mmap(one.address, one.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    mmap(one.address, one.area.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   space_->device_closed();
   space_ = nullptr;
 }
 
-Result<void> ClientDevice::ask() {
+Result<ClientDevice::Facts> ClientDevice::ask() {
   const DeviceInfoPayload question;
   const auto answer = session_->request(Command::device_get_info, std::as_bytes(std::span(&question, 1)));
   if (!answer) return std::unexpected(answer.error());
@@ -49,18 +52,18 @@ Result<void> ClientDevice::ask() {
   if ((info->flags & VFIO_DEVICE_FLAGS_PCI) == 0 || info->regions < kRegions)
     return fail(
         fmt::format("the server's device is no PCI device (flags {:#x}, {} regions)", info->flags, info->regions));
-  can_reset_ = (info->flags & VFIO_DEVICE_FLAGS_RESET) != 0;
+  Facts facts{.can_reset = (info->flags & VFIO_DEVICE_FLAGS_RESET) != 0, .regions = {}, .interrupts = {}};
   for (std::uint32_t index = 0; index < kRegions; ++index) {
     auto region = ask_region(index);
     if (!region) return std::unexpected(region.error());
-    regions_[index] = std::move(*region);
+    facts.regions[index] = std::move(*region);
   }
   for (std::uint32_t index = 0; index < std::min<std::uint32_t>(kInterruptKinds, info->interrupts); ++index) {
     const auto interrupts = ask_interrupts(index);
     if (!interrupts) return std::unexpected(interrupts.error());
-    interrupts_[index] = *interrupts;
+    facts.interrupts[index] = *interrupts;
   }
-  return {};
+  return facts;
 }
 
 Result<ClientDevice::Region> ClientDevice::ask_region(std::uint32_t index) {
@@ -111,13 +114,13 @@ std::unexpected<Error> ClientDevice::named(const Error& error) const {
 
 Result<RegionInfo> ClientDevice::region_info(RegionIndex index) {
   if (auto good = checked(index, 0, 0, "look at"); !good) return std::unexpected(good.error());
-  return regions_[static_cast<std::size_t>(index)].info;
+  return facts_.regions[static_cast<std::size_t>(index)].info;
 }
 
 Result<void> ClientDevice::checked(RegionIndex index, std::uint64_t offset, std::uint64_t size_bytes,
                                    const char* verb) const {
   const auto number = static_cast<std::size_t>(index);
-  const std::uint64_t region_bytes = number < kRegions ? regions_[number].info.size_bytes : 0;
+  const std::uint64_t region_bytes = number < kRegions ? facts_.regions[number].info.size_bytes : 0;
   if (number < kRegions && offset <= region_bytes && size_bytes <= region_bytes - offset) return {};
   return named({fmt::format("cannot {} {} bytes at {:#x} of region {}, which has {}", verb, size_bytes, offset, number,
                             region_bytes),
@@ -127,7 +130,7 @@ Result<void> ClientDevice::checked(RegionIndex index, std::uint64_t offset, std:
 
 Result<void> ClientDevice::read(RegionIndex index, std::uint64_t offset, std::span<std::byte> into) {
   if (auto good = checked(index, offset, into.size(), "read"); !good) return good;
-  const std::uint64_t most = session_->capabilities().max_data_xfer_size;
+  const std::uint64_t most = session_->terms().capabilities.max_data_xfer_size;
   while (!into.empty()) {
     const RegionAccessPayload request{offset, static_cast<std::uint32_t>(index),
                                       static_cast<std::uint32_t>(std::min<std::uint64_t>(into.size(), most))};
@@ -150,7 +153,7 @@ Result<void> ClientDevice::read(RegionIndex index, std::uint64_t offset, std::sp
 Result<void> ClientDevice::write(RegionIndex index, std::uint64_t offset, std::span<const std::byte> from) {
   if (auto good = checked(index, offset, from.size(), "write"); !good) return good;
   if (index != RegionIndex::config && from.size() > kRegisterBytes) return write_by_register(index, offset, from);
-  const std::uint64_t most = session_->capabilities().max_data_xfer_size;
+  const std::uint64_t most = session_->terms().capabilities.max_data_xfer_size;
   while (!from.empty()) {
     const auto part = from.first(std::min<std::uint64_t>(from.size(), most));
     std::vector<std::byte> payload;
@@ -167,7 +170,7 @@ Result<void> ClientDevice::write(RegionIndex index, std::uint64_t offset, std::s
 
 // Registers take 8 bytes at most: several writes, in one message where the server takes that.
 Result<void> ClientDevice::write_by_register(RegionIndex index, std::uint64_t offset, std::span<const std::byte> from) {
-  if (!session_->capabilities().write_multiple) {
+  if (!session_->terms().capabilities.write_multiple) {
     for (std::uint64_t done = 0; done < from.size(); done += kRegisterBytes) {
       const auto part = from.subspan(done, std::min<std::uint64_t>(kRegisterBytes, from.size() - done));
       if (auto written = write(index, offset + done, part); !written) return written;
@@ -194,38 +197,67 @@ Result<void> ClientDevice::write_by_register(RegionIndex index, std::uint64_t of
 
 Result<MappedArea> ClientDevice::map(RegionIndex index, RegionArea area) {
   if (auto good = checked(index, area.offset, area.size_bytes, "map"); !good) return std::unexpected(good.error());
-  const Region& region = regions_[static_cast<std::size_t>(index)];
+  const Region& region = facts_.regions[static_cast<std::size_t>(index)];
   const bool inside = std::ranges::any_of(region.info.mappable, [&](const RegionArea& whole) {
     return area.offset >= whole.offset && area.offset - whole.offset <= whole.size_bytes &&
            area.size_bytes <= whole.size_bytes - (area.offset - whole.offset);
   });
-  const std::string what =
-      fmt::format("{:#x}+{:#x} of region {}", area.offset, area.size_bytes, static_cast<unsigned>(index));
-  if (!inside || area.size_bytes == 0) return named({what + " may not be mapped", "read and write it by call", 0});
-  struct stat file{};
-  const std::uint64_t file_offset = region.file_offset + area.offset;
-  // A touch beyond the file's end would be a SIGBUS.
-  if (fstat(region.file.get(), &file) != 0 || file_offset < area.offset ||
-      (S_ISREG(file.st_mode) && (file_offset > static_cast<std::uint64_t>(file.st_size) ||
-                                 area.size_bytes > static_cast<std::uint64_t>(file.st_size) - file_offset)))
-    return named({what + " lies outside the file that the server gave for it", {}, 0});
-  const int protection = (region.info.readable ? PROT_READ : 0) | (region.info.writable ? PROT_WRITE : 0);
-  void* const address =
-      mmap(nullptr, area.size_bytes, protection, MAP_SHARED, region.file.get(), static_cast<off_t>(file_offset));
-  if (address == MAP_FAILED) {
-    const auto failed = fail_errno(errno, "cannot map " + what);
-    return named(failed.error());
-  }
-  const auto mapping = mappings_.insert(mappings_.end(), {address, area.size_bytes});
-  return MappedArea(static_cast<volatile std::byte*>(address), area, [this, mapping] {
-    munmap(mapping->address, mapping->size_bytes);
+  if (!inside || area.size_bytes == 0)
+    return named({fmt::format("{:#x}+{:#x} of region {} may not be mapped", area.offset, area.size_bytes,
+                              static_cast<unsigned>(index)),
+                  "read and write it by call", 0});
+  const auto address = map_at(nullptr, index, area);
+  if (!address) return named(address.error());
+  const auto mapping = mappings_.insert(mappings_.end(), {*address, index, area});
+  return MappedArea(static_cast<volatile std::byte*>(*address), area, [this, mapping] {
+    munmap(mapping->address, mapping->area.size_bytes);
     mappings_.erase(mapping);
   });
 }
 
+// Over what is mapped at `address`; null: wherever there is room.
+Result<void*> ClientDevice::map_at(void* address, RegionIndex index, RegionArea area) {
+  const Region& region = facts_.regions[static_cast<std::size_t>(index)];
+  const std::uint64_t offset = region.file_offset + area.offset;
+  struct stat file{};
+  // A touch beyond the file's end would be a SIGBUS.
+  if (fstat(region.file.get(), &file) != 0 || offset < area.offset ||
+      (S_ISREG(file.st_mode) && (offset > static_cast<std::uint64_t>(file.st_size) ||
+                                 area.size_bytes > static_cast<std::uint64_t>(file.st_size) - offset)))
+    return fail(fmt::format("{:#x}+{:#x} of region {} lies outside the file that the server gave for it", area.offset,
+                            area.size_bytes, static_cast<unsigned>(index)));
+  const int protection = (region.info.readable ? PROT_READ : 0) | (region.info.writable ? PROT_WRITE : 0);
+  const int flags = MAP_SHARED | (address != nullptr ? MAP_FIXED : 0);
+  void* const mapped = mmap(address, area.size_bytes, protection, flags, region.file.get(), static_cast<off_t>(offset));
+  if (mapped == MAP_FAILED) return fail_errno(errno, "cannot map the file that the server gave for a region");
+  return mapped;
+}
+
+// Whatever was told of the device before must still hold: others have made plans on it.
+Result<void> ClientDevice::reconnect() {
+  if (space_ == nullptr) return named({"the device was given back", {}, 0});
+  if (auto back = space_->reconnect(address_.target); !back) return named(back.error());
+  auto facts = ask();
+  if (!facts) return named(facts.error());
+  for (std::size_t number = 0; number < kRegions; ++number) {
+    const RegionInfo &before = facts_.regions[number].info, &now = facts->regions[number].info;
+    if (now.size_bytes != before.size_bytes || now.mappable != before.mappable)
+      return named({fmt::format("another device answers: its region {} differs", number), "open the drive anew", 0});
+  }
+  facts_ = std::move(*facts);
+  for (const Mapping& one : mappings_)
+    if (auto mapped = map_at(one.address, one.index, one.area); !mapped) return named(mapped.error());
+  for (std::size_t number = 0; number < kInterruptKinds; ++number) {
+    std::vector<int> eventfds;
+    for (const FileDescriptor& one : installed_[number]) eventfds.push_back(one.get());
+    if (auto done = install(static_cast<InterruptIndex>(number), eventfds); !done) return done;
+  }
+  return {};
+}
+
 Result<InterruptInfo> ClientDevice::interrupt_info(InterruptIndex index) {
   const auto number = static_cast<std::size_t>(index);
-  return number < kInterruptKinds ? interrupts_[number] : InterruptInfo{};
+  return number < kInterruptKinds ? facts_.interrupts[number] : InterruptInfo{};
 }
 
 Result<void> ClientDevice::set_range(InterruptIndex index, std::uint32_t flags, std::uint32_t start,
@@ -240,27 +272,40 @@ Result<void> ClientDevice::set_range(InterruptIndex index, std::uint32_t flags, 
   return {};
 }
 
-// A message carries as many descriptors as the server takes, and vectors without one lie between those: runs of them,
-// one after the other. A vector that had an eventfd and shall have none is not asked away by itself, since not every
-// server takes that: all of the kind are turned off first.
+// A vector that had an eventfd and shall have none is not asked away by itself, since not every server takes that: all
+// of the kind are turned off first.
 Result<void> ClientDevice::set_interrupts(InterruptIndex index, std::span<const int> eventfds) {
   const auto info = interrupt_info(index);
   if (const auto fits = check_eventfds(address_.text, index, *info, eventfds); !fits) return fits;
   if (info->count == 0) return {};
-  std::vector<bool>& installed = installed_[static_cast<std::size_t>(index)];
-  const auto wanted = [&](std::size_t vector) { return vector < eventfds.size() && eventfds[vector] >= 0; };
-  bool takes_away = eventfds.empty() || (info->noresize && !installed.empty() && installed.size() != eventfds.size());
-  for (std::size_t vector = 0; vector < installed.size(); ++vector) takes_away |= installed[vector] && !wanted(vector);
+  std::vector<FileDescriptor> next(eventfds.size());
+  for (std::size_t vector = 0; vector < next.size(); ++vector) {
+    if (eventfds[vector] < 0) continue;
+    next[vector] = FileDescriptor(fcntl(eventfds[vector], F_DUPFD_CLOEXEC, 0));
+    if (!next[vector]) {
+      const auto failed = fail_errno(errno, "cannot keep an eventfd", "raise ulimit -n");
+      return named(failed.error());
+    }
+  }
+  std::vector<FileDescriptor>& installed = installed_[static_cast<std::size_t>(index)];
+  bool takes_away = eventfds.empty() || (info->noresize && installed.size() != eventfds.size());
+  for (std::size_t vector = 0; vector < installed.size(); ++vector)
+    takes_away |= installed[vector] && (vector >= next.size() || !next[vector]);
   if (takes_away && !installed.empty()) {
     constexpr std::uint32_t kOff = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
     if (auto off = set_range(index, kOff, 0, 0); !off) return off;
-    installed.clear();
   }
-  installed.resize(eventfds.size());
-  const std::size_t most = session_->capabilities().max_msg_fds;
+  installed = std::move(next);
+  return install(index, eventfds);
+}
+
+// A message carries as many descriptors as the server takes, and vectors without one lie between those: runs of them,
+// one after the other.
+Result<void> ClientDevice::install(InterruptIndex index, std::span<const int> eventfds) {
+  const std::size_t most = session_->terms().capabilities.max_msg_fds;
   for (std::size_t start = 0; start < eventfds.size();) {
     std::size_t count = 0;
-    while (count < most && wanted(start + count)) ++count;
+    while (count < most && start + count < eventfds.size() && eventfds[start + count] >= 0) ++count;
     if (count == 0) {
       ++start;
       continue;
@@ -269,7 +314,6 @@ Result<void> ClientDevice::set_interrupts(InterruptIndex index, std::span<const 
     const auto set = set_range(index, kOn, static_cast<std::uint32_t>(start), static_cast<std::uint32_t>(count),
                                eventfds.subspan(start, count));
     if (!set) return set;
-    std::fill_n(installed.begin() + static_cast<std::ptrdiff_t>(start), count, true);
     start += count;
   }
   return {};
@@ -287,7 +331,7 @@ Result<void> ClientDevice::trigger_interrupts(InterruptIndex index) {
 }
 
 Result<void> ClientDevice::reset() {
-  if (!can_reset_) return named({"the server's device has no reset", {}, 0});
+  if (!facts_.can_reset) return named({"the server's device has no reset", {}, 0});
   const auto done = session_->request(Command::device_reset, {});
   if (!done) return named(done.error());
   return {};

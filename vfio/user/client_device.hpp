@@ -29,6 +29,8 @@ class ClientDevice final : public Device {
   Result<void> unmask_interrupt(InterruptIndex index) override;
   Result<void> trigger_interrupts(InterruptIndex index) override;
   Result<void> reset() override;
+  bool may_come_back() const override { return space_ != nullptr; }
+  Result<void> reconnect() override;
   void release() noexcept override;
 
  private:
@@ -42,14 +44,22 @@ class ClientDevice final : public Device {
   };
   struct Mapping {
     void* address;
-    std::uint64_t size_bytes;
+    RegionIndex index;
+    RegionArea area;
   };
 
   ClientDevice(std::shared_ptr<Session> session, ClientSpace& space, Address address)
       : session_(std::move(session)), space_(&space), address_(std::move(address)) {}
-  Result<void> ask();
+  struct Facts {
+    bool can_reset = false;
+    std::array<Region, kRegions> regions;
+    std::array<InterruptInfo, kInterruptKinds> interrupts;
+  };
+  Result<Facts> ask();
   Result<Region> ask_region(std::uint32_t index);
   Result<InterruptInfo> ask_interrupts(std::uint32_t index);
+  Result<void*> map_at(void* address, RegionIndex index, RegionArea area);
+  Result<void> install(InterruptIndex index, std::span<const int> eventfds);
   Result<void> checked(RegionIndex index, std::uint64_t offset, std::uint64_t size_bytes, const char* verb) const;
   Result<void> write_by_register(RegionIndex index, std::uint64_t offset, std::span<const std::byte> from);
   Result<void> set_range(InterruptIndex index, std::uint32_t flags, std::uint32_t start, std::uint32_t count,
@@ -59,11 +69,9 @@ class ClientDevice final : public Device {
   std::shared_ptr<Session> session_;
   ClientSpace* space_;  // null: released
   Address address_;
-  bool can_reset_ = false;
-  std::array<Region, kRegions> regions_;
-  std::array<InterruptInfo, kInterruptKinds> interrupts_;
-  std::array<std::vector<bool>, kInterruptKinds> installed_;  // by vector: whether it has an eventfd
-  std::list<Mapping> mappings_;                               // those that a MappedArea holds
+  Facts facts_;
+  std::array<std::vector<FileDescriptor>, kInterruptKinds> installed_;  // eventfds by vector, of our own
+  std::list<Mapping> mappings_;                                         // those that a MappedArea holds
 };
 
 }  // namespace pollux::vfio::user

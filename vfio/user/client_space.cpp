@@ -1,5 +1,6 @@
 #include "pollux/vfio/user/client_space.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "pollux/vfio/user/client.hpp"
@@ -38,28 +39,38 @@ Result<std::unique_ptr<Device>> ClientSpace::attach(const Address& address) {
   return std::move(*device);
 }
 
-std::shared_ptr<Session> ClientSpace::session() const {
+Result<void> ClientSpace::reconnect(const std::string& path) {
   const std::lock_guard lock(mutex_);
-  return session_;
+  auto socket = Socket::connect(path);
+  if (!socket) return std::unexpected(socket.error());
+  if (auto begun = session_->reopen(std::move(*socket)); !begun) return begun;
+  for (const DmaMapping& one : windows_.all())
+    if (auto mapped = send_map(one); !mapped) return mapped;
+  return {};
 }
 
-Result<void> ClientSpace::map(const DmaMapping& mapping) {
-  const std::string what = fmt::format("cannot map {} bytes at IOVA {:#x}", mapping.size_bytes, mapping.iova);
-  const auto session = this->session();
-  if (session == nullptr) return fail(what + ": there is no device", "attach one first");
-  if (mapping.fd < 0) return fail(what + ": a vfio-user server maps memory by its file, and this has none");
-  if (mappings_left() == 0)
-    return fail_errno(ENOSPC,
-                      fmt::format("{}: the server takes {} mappings", what, session->capabilities().max_dma_maps));
+Result<void> ClientSpace::send_map(const DmaMapping& mapping) {
   DmaMapPayload request;
   request.flags = (mapping.device_may_read ? DmaMapPayload::kReadable : 0) |
                   (mapping.device_may_write ? DmaMapPayload::kWriteable : 0);
   request.fd_offset = mapping.fd_offset;
   request.iova = mapping.iova;
   request.size_bytes = mapping.size_bytes;
+  const auto mapped = session_->request(Command::dma_map, std::as_bytes(std::span(&request, 1)), {&mapping.fd, 1});
+  if (!mapped) return std::unexpected(mapped.error());
+  return {};
+}
+
+Result<void> ClientSpace::map(const DmaMapping& mapping) {
+  const std::lock_guard lock(mutex_);
+  const std::string what = fmt::format("cannot map {} bytes at IOVA {:#x}", mapping.size_bytes, mapping.iova);
+  if (session_ == nullptr) return fail(what + ": there is no device", "attach one first");
+  if (mapping.fd < 0) return fail(what + ": a vfio-user server maps memory by its file, and this has none");
+  const std::uint64_t most = session_->terms().capabilities.max_dma_maps;
+  if (windows_.count() >= most) return fail_errno(ENOSPC, fmt::format("{}: the server takes {} mappings", what, most));
   // Before the server knows of it, and it may ask.
   if (auto added = windows_.add(mapping); !added) return added;
-  const auto mapped = session->request(Command::dma_map, std::as_bytes(std::span(&request, 1)), {&mapping.fd, 1});
+  const auto mapped = send_map(mapping);
   if (mapped) return {};
   windows_.remove(mapping.iova, mapping.size_bytes);
   const Error& why = mapped.error();
@@ -69,49 +80,46 @@ Result<void> ClientSpace::map(const DmaMapping& mapping) {
 }
 
 Result<void> ClientSpace::unmap(Iova iova, std::uint64_t size_bytes) {
+  const std::lock_guard lock(mutex_);
   if (!windows_.remove(iova, size_bytes))
     return fail_errno(ENOENT, fmt::format("cannot unmap {} bytes at IOVA {:#x}", size_bytes, iova),
                       "unmap names exactly what one map made");
-  const auto session = this->session();
-  if (session == nullptr) return {};  // nobody is left who could reach it
+  if (session_ == nullptr || session_->has_ended()) return {};  // nobody is left who could reach it
   DmaUnmapPayload request;
   request.iova = iova;
   request.size_bytes = size_bytes;
-  const auto unmapped = session->request(Command::dma_unmap, std::as_bytes(std::span(&request, 1)));
-  if (!unmapped) return std::unexpected(unmapped.error());
+  const auto unmapped = session_->request(Command::dma_unmap, std::as_bytes(std::span(&request, 1)));
+  if (!unmapped && !session_->has_ended()) return std::unexpected(unmapped.error());
   return {};
 }
 
 std::vector<IovaRange> ClientSpace::usable_ranges() const {
-  if (session() == nullptr) return {};
+  const std::lock_guard lock(mutex_);
+  if (session_ == nullptr) return {};
   return {kUsable};
 }
 
 std::uint64_t ClientSpace::page_sizes() const {
-  const auto session = this->session();
-  if (session == nullptr) return 0;
-  const std::uint64_t offered = session->capabilities().page_sizes;
+  const std::lock_guard lock(mutex_);
+  if (session_ == nullptr) return 0;
+  const std::uint64_t offered = session_->terms().capabilities.page_sizes;
   const std::uint64_t granule = offered & -offered;
   return offered | ((k2MiB | k1GiB) & -granule);  // so that memory lies where a server may use larger pages
 }
 
 std::optional<std::uint32_t> ClientSpace::mappings_left() const {
-  const auto session = this->session();
-  if (session == nullptr) return std::nullopt;
-  const std::uint64_t most = session->capabilities().max_dma_maps, used = windows_.count();
+  const std::lock_guard lock(mutex_);
+  if (session_ == nullptr) return std::nullopt;
+  const std::uint64_t most = session_->terms().capabilities.max_dma_maps, used = windows_.count();
   return static_cast<std::uint32_t>(most > used ? std::min<std::uint64_t>(most - used, 0xffff'ffff) : 0);
 }
 
 MemoryDemands ClientSpace::demands() const { return {.file_descriptor = true, .unit_bytes = k2MiB}; }
 
 void ClientSpace::device_closed() noexcept {
-  std::shared_ptr<Session> last;
-  {
-    const std::lock_guard lock(mutex_);
-    last = std::move(session_);
-    session_ = nullptr;
-  }
-  if (last != nullptr) last->close();
+  const std::lock_guard lock(mutex_);
+  session_->close();
+  session_ = nullptr;
 }
 
 }  // namespace pollux::vfio::user

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "pollux/vfio/user/session.hpp"
 
@@ -20,14 +21,17 @@ class ClientSpace final : public IoAddressSpace {
   MemoryDemands demands() const override;
   std::string describe() const override { return "vfio-user"; }
 
-  // The device was closed: the session ends, and with it whatever the server could reach in good faith.
+  // For the device. Begins the session anew and maps everything again that is mapped here.
+  Result<void> reconnect(const std::string& path);
+
+  // For the device, which was closed: the session ends, and with it whatever the server could reach in good faith.
   void device_closed() noexcept;
 
  private:
-  std::shared_ptr<Session> session() const;
+  Result<void> send_map(const DmaMapping& mapping);
 
   DmaWindows windows_;
-  mutable std::mutex mutex_;          // guards what follows
+  mutable std::mutex mutex_;          // guards what follows, and keeps the server's windows and ours in step
   std::shared_ptr<Session> session_;  // null: no device
 };
 

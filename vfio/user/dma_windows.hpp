@@ -6,20 +6,26 @@
 #include <map>
 #include <mutex>
 #include <span>
+#include <vector>
 
 #include "pollux/vfio/device.hpp"
+#include "pollux/vfio/file_descriptor.hpp"
 
 namespace pollux::vfio::user {
 
 class DmaWindows {
  public:
-  // Error: EEXIST, part of it is mapped already.
-  Result<void> add(const DmaMapping& mapping);
+  // Keeps a reference of its own to the memory's file, where there is one. Errors: EEXIST, part of it is mapped
+  // already; no descriptor left.
+  Result<void> add(DmaMapping mapping);
 
   // When this returns nobody reads or writes there any more. Whether there was a window of just these bounds.
   bool remove(Iova iova, std::uint64_t size_bytes);
 
   std::size_t count() const;
+
+  // All of them, each with our number of its file, which is good until remove().
+  std::vector<DmaMapping> all() const;
 
   // Copies between a server's message and our memory. False, and nothing is copied: not all of it lies in one window,
   // or that one does not allow it.
@@ -27,10 +33,14 @@ class DmaWindows {
   bool write(Iova iova, std::span<const std::byte> from);
 
  private:
+  struct Window {
+    DmaMapping mapping;
+    FileDescriptor file;
+  };
   const DmaMapping* find_locked(Iova iova, std::uint64_t size_bytes) const;
 
   mutable std::mutex mutex_;  // guards what follows, and is held while bytes are copied
-  std::map<Iova, DmaMapping> windows_;
+  std::map<Iova, Window> windows_;
 };
 
 }  // namespace pollux::vfio::user

@@ -13,14 +13,40 @@ constexpr std::uint64_t kLookNs = 1'000'000'000;  // how often the thread looks 
 
 Result<std::unique_ptr<Session>> Session::open(Socket socket, DmaWindows& windows, std::uint64_t reply_ns) {
   std::unique_ptr<Session> session(new Session(std::move(socket), windows, reply_ns));
-  if (auto agreed = session->negotiate(); !agreed) return std::unexpected(agreed.error());
-  session->thread_ = std::thread([raw = session.get()] { raw->run(); });
+  const auto terms = session->negotiate();
+  if (!terms) return std::unexpected(terms.error());
+  session->terms_ = *terms;
+  session->start();
   return session;
+}
+
+void Session::start() {
+  thread_ = std::thread([this] { run(); });
+}
+
+Result<void> Session::reopen(Socket socket) {
+  const std::lock_guard nobody_asks(request_mutex_);
+  close();
+  socket_ = std::move(socket);
+  const auto terms = negotiate();
+  if (!terms) return std::unexpected(terms.error());
+  if (*terms != terms_) return fail("another server answers: it offers other terms", "open the drive anew");
+  {
+    const std::lock_guard lock(mutex_);
+    ended_.reset();
+  }
+  start();
+  return {};
+}
+
+bool Session::has_ended() {
+  const std::lock_guard lock(mutex_);
+  return ended_.has_value();
 }
 
 Session::~Session() { close(); }
 
-Result<void> Session::negotiate() {
+Result<Session::Terms> Session::negotiate() {
   constexpr Capabilities kOurs{.max_msg_fds = kMaxMessageFds,
                                .max_data_xfer_size = kMaxTransferBytes,
                                .max_dma_maps = 65535,
@@ -31,7 +57,7 @@ Result<void> Session::negotiate() {
   const std::string text = format_capabilities(kOurs);
   const auto bytes = std::as_bytes(std::span(text.c_str(), text.size() + 1));
   payload.insert(payload.end(), bytes.begin(), bytes.end());
-  if (auto sent = socket_.send({.command = Command::version}, payload); !sent) return sent;
+  if (auto sent = socket_.send({.command = Command::version}, payload); !sent) return std::unexpected(sent.error());
 
   auto received = socket_.receive(reply_ns_);
   if (!received) {
@@ -40,8 +66,9 @@ Result<void> Session::negotiate() {
     return std::unexpected(why);
   }
   if (!*received)
-    return fail(fmt::format("no answer to {} for {} s", name_of(Command::version), static_cast<double>(reply_ns_) * 1e-9),
-                "it may serve somebody else, or be no vfio-user server");
+    return fail(
+        fmt::format("no answer to {} for {} s", name_of(Command::version), static_cast<double>(reply_ns_) * 1e-9),
+        "it may serve somebody else, or be no vfio-user server");
   const Message& reply = **received;
   if (!reply.header.is_reply() || reply.header.command != Command::version || reply.header.id != 0)
     return fail(fmt::format("{} was answered with {}", name_of(Command::version), name_of(reply.header.command)),
@@ -60,11 +87,10 @@ Result<void> Session::negotiate() {
   if (!offered) return std::unexpected(offered.error());
   if (offered->max_msg_fds == 0 || offered->max_data_xfer_size == 0 || offered->page_sizes == 0)
     return fail("the server takes no file descriptors, no data or no pages", "pollux cannot use such a server");
-  minor_ = version->minor;
-  capabilities_ = *offered;
-  capabilities_.max_msg_fds = std::min(capabilities_.max_msg_fds, kOurs.max_msg_fds);
-  capabilities_.max_data_xfer_size = std::min(capabilities_.max_data_xfer_size, kOurs.max_data_xfer_size);
-  return {};
+  Terms terms{.minor = version->minor, .capabilities = *offered};
+  terms.capabilities.max_msg_fds = std::min(offered->max_msg_fds, kOurs.max_msg_fds);
+  terms.capabilities.max_data_xfer_size = std::min(offered->max_data_xfer_size, kOurs.max_data_xfer_size);
+  return terms;
 }
 
 Result<Message> Session::request(Command command, std::span<const std::byte> payload, std::span<const int> fds) {

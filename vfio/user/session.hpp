@@ -27,13 +27,24 @@ class Session {
   static Result<std::unique_ptr<Session>> open(Socket socket, DmaWindows& windows, std::uint64_t reply_ns = kReplyNs);
   ~Session();
 
+  // Begins anew with a server that came back, after the session has ended. Errors: as open(), and other terms than
+  // before. From one thread at a time.
+  Result<void> reopen(Socket socket);
+
+  // Whether the session has ended: nobody at the other end does anything for it any more.
+  bool has_ended();
+
   // Sends a command and waits for its reply, for a bounded time. Errors: the server's own (os_error is what it gave;
   // the session goes on), the session's end.
   Result<Message> request(Command command, std::span<const std::byte> payload, std::span<const int> fds = {});
 
-  // What the server offers, within what this side can use.
-  const Capabilities& capabilities() const { return capabilities_; }
-  std::uint16_t minor() const { return minor_; }
+  // What was agreed on: version 0.`minor`, and what the server offers within what this side can use.
+  struct Terms {
+    std::uint16_t minor = 0;
+    Capabilities capabilities;
+    friend bool operator==(const Terms&, const Terms&) = default;
+  };
+  const Terms& terms() const { return terms_; }
 
   // Ends the session: the server is told by the connection's end. When this returns the server's commands are answered
   // no more.
@@ -42,7 +53,8 @@ class Session {
  private:
   Session(Socket socket, DmaWindows& windows, std::uint64_t reply_ns)
       : socket_(std::move(socket)), windows_(windows), reply_ns_(reply_ns) {}
-  Result<void> negotiate();
+  Result<Terms> negotiate();
+  void start();
   void run();
   void deliver(Message reply);
   Result<void> serve(const Message& command);
@@ -51,8 +63,7 @@ class Session {
   Socket socket_;
   DmaWindows& windows_;
   const std::uint64_t reply_ns_;
-  Capabilities capabilities_;
-  std::uint16_t minor_ = 0;
+  Terms terms_;  // for good
 
   std::mutex request_mutex_;  // one command at a time
   std::mutex send_mutex_;     // a command or a reply to the server's, whole

@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 #include <cerrno>
+#include <filesystem>
 #include <numeric>
 
 #include "pollux/dma/space.hpp"
@@ -127,7 +128,8 @@ TEST_CASE_METHOD(Scene, "eventfds go out in messages of as many as the server ta
   REQUIRE(device->set_interrupts(InterruptIndex::msix, fds));
   auto sent = server.take(Command::device_set_irqs);
   REQUIRE(sent.size() == 2);
-  const auto first = *read_part<InterruptSetPayload>(sent[0].payload), second = *read_part<InterruptSetPayload>(sent[1].payload);
+  const auto first = *read_part<InterruptSetPayload>(sent[0].payload),
+             second = *read_part<InterruptSetPayload>(sent[1].payload);
   CHECK(first.argsz == sizeof first);
   CHECK(sent[0].payload.size() == sizeof first);
   CHECK(first.flags == (VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER));
@@ -257,4 +259,65 @@ TEST_CASE_METHOD(Scene, "a space holds one device, and takes another when that o
   device.reset();
   const ScriptedServer next;
   CHECK(space->attach(*Address::parse(next.address())));
+}
+
+TEST_CASE_METHOD(
+    Scene, "a server that comes back gets memory and interrupts again, and shows its doorbells at the old place") {
+  const auto device = attached();
+  const auto area = device->map(RegionIndex::bar0, {0x1000, 0x1000});
+  REQUIRE(area);
+  const auto buffer = space->allocate(4096);
+  REQUIRE(buffer);
+  auto doomed = space->allocate(4096);
+  const Eventfd eventfd = *Eventfd::create();
+  const int fds[] = {-1, eventfd.fd()};
+  REQUIRE(device->set_interrupts(InterruptIndex::msix, fds));
+  server.take(Command::dma_map);
+  server.take(Command::device_set_irqs);
+  server.hang_up();
+  std::array<std::byte, 4> word{};
+  CHECK_FALSE(device->read(RegionIndex::bar0, 0, word));
+  doomed = {};  // while nobody is there
+  CHECK(device->may_come_back());
+
+  const auto back = device->reconnect();
+  if (!back) FAIL(back.error().message());
+  const auto maps = server.take(Command::dma_map);
+  REQUIRE(maps.size() == 1);
+  CHECK(read_part<DmaMapPayload>(maps[0].payload)->iova == buffer->slice().iova);
+  CHECK(maps[0].fds.size() == 1);
+  const auto interrupts = server.take(Command::device_set_irqs);
+  REQUIRE(interrupts.size() == 1);
+  CHECK(read_part<InterruptSetPayload>(interrupts[0].payload)->start == 1);
+  area->address()[4] = std::byte{0x77};
+  CHECK(server.bar0()[0x1004] == std::byte{0x77});
+  CHECK(device->read(RegionIndex::bar0, 0, word));
+}
+
+TEST_CASE_METHOD(Scene, "a server that is another one when it comes back is refused") {
+  const auto device = attached();
+  server.hang_up();
+  SECTION("other terms") { server.capabilities = "{}"; }
+  SECTION("another region") {
+    server.on(Command::device_get_region_info, [&](const Message& command) {
+      auto info = *read_part<vfio_region_info>(command.payload);
+      info.argsz = sizeof info;
+      info.size = 0x8000;
+      std::vector<std::byte> payload;
+      append(payload, info);
+      server.reply(command, payload);
+    });
+  }
+  const auto back = device->reconnect();
+  REQUIRE_FALSE(back);
+  CHECK(says(back.error(), "another"));
+}
+
+TEST_CASE_METHOD(Scene, "nobody at the old place is an error at once") {
+  const auto device = attached();
+  std::filesystem::remove(server.path());
+  server.hang_up();
+  const auto back = device->reconnect();
+  REQUIRE_FALSE(back);
+  CHECK(says(back.error(), "start the server"));
 }

@@ -28,16 +28,30 @@ ScriptedServer::ScriptedServer() : config_(kConfigBytes) {
 
 ScriptedServer::~ScriptedServer() {
   shutdown(listener_.get(), SHUT_RDWR);
-  if (socket_) socket_->shut_down();
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    if (socket_) socket_->shut_down();
+  }
   thread_.join();
   munmap(bar0_, kBar0Bytes);
   std::filesystem::remove_all(folder_);
 }
 
 void ScriptedServer::run() {
-  FileDescriptor connected(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!connected) return;
-  socket_.emplace(std::move(connected));
+  for (;;) {
+    FileDescriptor connected(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!connected) return;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      socket_.emplace(std::move(connected));
+    }
+    serve();
+  }
+}
+
+void ScriptedServer::serve() {
   for (;;) {
     auto message = socket_->receive(1'000'000'000);
     if (!message) return;

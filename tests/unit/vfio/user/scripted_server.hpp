@@ -1,5 +1,5 @@
 // A vfio-user server that a test scripts, written from the specification alone: it behaves unless a test says otherwise
-// for some command. It listens in a folder of its own and serves one client, on a thread.
+// for some command. It listens in a folder of its own and serves one client after the other, on a thread.
 #pragma once
 
 #include <linux/vfio.h>
@@ -40,7 +40,7 @@ class ScriptedServer {
   void behave(const Message& command);
   void send_bytes(std::span<const std::byte> bytes);
   Socket& socket() { return *socket_; }
-  void hang_up() { socket_->shut_down(); }
+  void hang_up() { socket_->shut_down(); }  // a client may connect again
 
   // What the client has sent so far. Descriptors are left open.
   std::size_t count(Command command);
@@ -50,6 +50,7 @@ class ScriptedServer {
 
  private:
   void run();
+  void serve();
   void answer_region_info(const Message& command);
 
   std::string folder_;
@@ -57,8 +58,9 @@ class ScriptedServer {
   std::byte* bar0_ = nullptr;
   std::vector<std::byte> config_;
   std::map<Command, Answer> answers_;
-  std::optional<Socket> socket_;
   std::mutex mutex_;  // guards what follows
+  std::optional<Socket> socket_;
+  bool stopping_ = false;
   std::vector<Message> seen_;
   std::thread thread_;
 };

@@ -40,9 +40,9 @@ bool says(const Error& error, std::string_view word) { return error.message().fi
 TEST_CASE_METHOD(Scene, "every version up to ours is agreed on, with the server's limits") {
   server.minor = GENERATE(std::uint16_t{0}, std::uint16_t{1}, std::uint16_t{2});
   const auto session = opened();
-  CHECK(session->minor() == server.minor);
-  CHECK(session->capabilities().max_msg_fds == 4);
-  CHECK(session->capabilities().write_multiple);
+  CHECK(session->terms().minor == server.minor);
+  CHECK(session->terms().capabilities.max_msg_fds == 4);
+  CHECK(session->terms().capabilities.write_multiple);
 }
 
 TEST_CASE_METHOD(Scene, "the proposal is version 0.2 with our capabilities") {
