@@ -181,10 +181,12 @@ Result<void> Session::serve(const Message& command) {
 }
 
 void Session::end(Error why) {
-  socket_.shut_down();
-  const std::lock_guard lock(mutex_);
-  if (!ended_) ended_ = std::move(why);
-  answered_.notify_all();
+  {
+    const std::lock_guard lock(mutex_);
+    if (!ended_) ended_ = std::move(why);
+    answered_.notify_all();
+  }
+  socket_.shut_down();  // afterwards, since it is an end that the other thread would tell of
 }
 
 void Session::close() noexcept {

@@ -56,14 +56,17 @@ void ScriptedServer::serve() {
     auto message = socket_->receive(1'000'000'000);
     if (!message) return;
     if (!*message) continue;
-    const Message& command = **message;
+    // Noted before it is answered: a client that has its answer finds it in what was seen.
+    const Message command{.header = (*message)->header, .payload = (*message)->payload, .fds = {}};
+    {
+      const std::lock_guard lock(mutex_);
+      seen_.push_back(std::move(**message));
+    }
     if (const auto scripted = answers_.find(command.header.command); scripted != answers_.end()) {
       scripted->second(command);
     } else if (command.header.is_command()) {
       behave(command);
     }
-    const std::lock_guard lock(mutex_);
-    seen_.push_back(std::move(**message));
   }
 }
 

@@ -34,7 +34,8 @@ class ScriptedServer {
   std::string capabilities = R"({"capabilities":{"max_msg_fds":4,"max_data_xfer_size":1048576,"write_multiple":true}})";
   std::uint16_t major = 0, minor = 2;
 
-  // For an Answer, on the server's thread; send() and receive() for a test too, while the client asks nothing.
+  // For an Answer, which gets a message without its descriptors, on the server's thread; send() and receive() for a
+  // test too, while the client asks nothing.
   void reply(const Message& command, std::span<const std::byte> payload = {}, std::span<const int> fds = {});
   void refuse(const Message& command, std::uint32_t os_error);
   void behave(const Message& command);
