@@ -1,5 +1,6 @@
 #include "pollux/tools/softnvme/config_space.hpp"
 
+#include <bit>
 #include <cstring>
 
 #include "pollux/tools/softnvme/core/identity.hpp"
@@ -20,7 +21,9 @@ constexpr std::uint32_t kBarMemory64 = 0x4;
 constexpr std::size_t kPm = 0x40;
 constexpr std::size_t kMsix = 0x50;
 constexpr std::size_t kPcie = 0x60;
+constexpr std::size_t kMsi = 0xa0;
 constexpr std::size_t kDeviceControl = kPcie + 8;
+constexpr std::uint32_t kMsi64Bit = 1u << 7;
 constexpr std::uint32_t kFlrCapable = 1u << 28;
 constexpr std::uint16_t kInitiateFlr = 1u << 15;
 
@@ -37,7 +40,7 @@ ConfigSpace::ConfigSpace(std::uint32_t vectors) {
   put(0x2c, kVendorId | std::uint32_t{kDeviceId} << 16, 4);
   put(0x34, kPm, 1);
   put(0x3c, 0, 1, 0xff);  // interrupt line
-  put(0x3d, 1, 1);        // INTA#
+  // The interrupt pin stays 0: there is no INTx.
 
   put(kPm, 0x01 | kMsix << 8 | 0x0003u << 16, 4);  // version 3
   put(kPm + 4, 0x0008, 4);                         // D0, no soft reset; D3hot is not modelled
@@ -46,13 +49,20 @@ ConfigSpace::ConfigSpace(std::uint32_t vectors) {
   put(kMsix + 4, kMsixTableOffset, 4);
   put(kMsix + 8, kMsixPendingOffset, 4);
 
-  put(kPcie, 0x10 | 0x0002u << 16, 4);            // endpoint, version 2; the last capability
-  put(kPcie + 4, kFlrCapable | 0x8000 | 0x1, 4);  // role-based errors, 256-byte payloads
+  put(kPcie, 0x10 | kMsi << 8 | 0x0002u << 16, 4);  // endpoint, version 2
+  put(kPcie + 4, kFlrCapable | 0x8000 | 0x1, 4);    // role-based errors, 256-byte payloads
   put(kDeviceControl, 0x2810, 2, 0x7fff);
   put(kPcie + 0x0c, 0x0043'f843, 4);  // link: x4, 8 GT/s
   put(kPcie + 0x10, 0, 2, 0x01ff);
   put(kPcie + 0x12, 0x1043, 2);
   put(kPcie + 0x2c, 0x0e, 4);  // 2.5 to 8 GT/s
+
+  // The last capability. Multiple Message Capable; enable and Multiple Message Enable may be written.
+  const auto messages = static_cast<std::uint32_t>(std::countr_zero(msi_vectors(vectors)));
+  put(kMsi, 0x05 | (kMsi64Bit | messages << 1) << 16, 4, 0x0071'0000);
+  put(kMsi + 4, 0, 4, 0xffff'fffc);  // address
+  put(kMsi + 8, 0, 4, 0xffff'ffff);
+  put(kMsi + 12, 0, 2, 0xffff);  // data
 }
 
 void ConfigSpace::put(std::size_t offset, std::uint32_t value, unsigned bytes, std::uint32_t writable) {

@@ -1,9 +1,11 @@
-// PCI configuration space of the software controller: 4 KiB with a type 0 header and the capabilities PM, MSI-X and PCI
-// Express. What a real function lets the host write, it may write. PCI Local Bus 3.0, 6.1; PCI Express base 4.0, 7.5;
-// identity: NVMe over PCIe transport 1.0c, 3.8.
+// PCI configuration space of the software controller: 4 KiB with a type 0 header and the capabilities PM, MSI, MSI-X
+// and PCI Express. What a real function lets the host write, it may write. PCI Local Bus 3.0, 6.1 and 6.8; PCI Express
+// base 4.0, 7.5; identity: NVMe over PCIe transport 1.0c, 3.8.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -14,6 +16,10 @@ inline constexpr std::size_t kConfigSpaceBytes = 4096;
 inline constexpr std::uint32_t kBar0Bytes = 16 * 1024;  // registers, doorbells, MSI-X table, pending bits: a page each
 inline constexpr std::uint32_t kMsixTableOffset = 0x2000;
 inline constexpr std::uint32_t kMsixPendingOffset = 0x3000;
+
+// Of a function with so many MSI-X vectors. MSI asks for a power of two, and for 32 at most (PCI Local
+// Bus 3.0, 6.8.1.3).
+constexpr std::uint32_t msi_vectors(std::uint32_t vectors) { return std::min(std::bit_ceil(vectors), 32u); }
 
 class ConfigSpace {
  public:

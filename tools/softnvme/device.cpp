@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <random>
 
 #include "pollux/tools/softnvme/space.hpp"
 #include "pollux/tools/softnvme/store/memory_store.hpp"
@@ -23,14 +24,16 @@ using vfio::RegionIndex;
 
 constexpr vfio::RegionArea kDoorbellArea{nvme::reg::kDoorbells, 4096};
 
-// The same file is the same drive; drives in memory differ.
+// The same file is the same drive. Drives in memory differ, from those of another process too: their blocks go with it.
 std::string serial_of(const Options& options) {
+  static const unsigned process = std::random_device()();
   static std::atomic<unsigned> count = 0;
   struct stat info{};
   if (!options.file.empty() && stat(options.file.c_str(), &info) == 0) {
     return fmt::format("PF{:X}-{:X}", info.st_dev, info.st_ino).substr(0, sizeof(nvme::IdentifyController::sn));
   }
-  return fmt::format("PM{:08}", ++count);
+  if (options.null) return fmt::format("PN{:08}", ++count);  // which has no blocks to lose
+  return fmt::format("PM{:08X}-{:08}", process, ++count);
 }
 
 std::unexpected<Error> no_such(const char* what, unsigned index) {
@@ -61,21 +64,24 @@ Result<std::unique_ptr<SoftDeviceThread>> SoftDeviceThread::create(SoftSpace& sp
     if (!made) return std::unexpected(made.error());
     store = std::move(*made);
   }
+  Result<std::unique_ptr<DoorbellPage>> doorbells = DoorbellPage::create();
+  if (!doorbells) return std::unexpected(doorbells.error());
   return std::unique_ptr<SoftDeviceThread>(
-      new SoftDeviceThread(space, address, *options, size_bytes, std::move(store), file));
+      new SoftDeviceThread(space, address, *options, size_bytes, std::move(store), file, std::move(*doorbells)));
 }
 
 SoftDeviceThread::SoftDeviceThread(SoftSpace& space, vfio::Address address, const Options& options,
-                                   std::uint64_t size_bytes, std::unique_ptr<Store> store, FileStore* file)
+                                   std::uint64_t size_bytes, std::unique_ptr<Store> store, FileStore* file,
+                                   std::unique_ptr<DoorbellPage> doorbells)
     : space_(space),
       address_(std::move(address)),
       vectors_(options.queues + 1),
       trap_(options.trap),
       store_(std::move(store)),
       file_(file),
-      doorbells_(std::make_shared<DoorbellPage>()),
+      doorbells_(std::move(doorbells)),
       config_space_(vectors_),
-      controller_(controller_config(options, size_bytes, store_.get()), space.table(), doorbells_->words) {}
+      controller_(controller_config(options, size_bytes, store_.get()), space.table(), doorbells_->words()) {}
 
 Config SoftDeviceThread::controller_config(const Options& options, std::uint64_t size_bytes, Store* store) const {
   Config config;
@@ -208,13 +214,14 @@ Result<vfio::MappedArea> SoftDeviceThread::map(RegionIndex index, vfio::RegionAr
                 trap_ ? "with trap=1 nothing can"
                       : fmt::format("{} bytes at {:#x} of BAR0 can", kDoorbellArea.size_bytes, kDoorbellArea.offset));
   }
-  auto* const words = reinterpret_cast<volatile std::byte*>(doorbells_->words);
+  auto* const words = reinterpret_cast<volatile std::byte*>(doorbells_->words());
   return vfio::MappedArea(words, area, [page = doorbells_] { static_cast<void>(page); });
 }
 
 Result<vfio::InterruptInfo> SoftDeviceThread::interrupt_info(InterruptIndex index) {
   vfio::InterruptInfo info;
   if (index == InterruptIndex::msix) info = {.count = vectors_, .eventfd = true, .noresize = true};
+  if (index == InterruptIndex::msi) info = {.count = msi_vectors(vectors_), .eventfd = true, .noresize = true};
   return info;
 }
 
@@ -222,7 +229,7 @@ Result<void> SoftDeviceThread::set_interrupts(InterruptIndex index, std::span<co
   if (index > InterruptIndex::request) return no_such("interrupts", static_cast<unsigned>(index));
   const auto info = interrupt_info(index);
   if (const auto fits = vfio::check_eventfds(address_.text, index, *info, eventfds); !fits) return fits;
-  if (index != InterruptIndex::msix) return {};
+  if (info->count == 0) return {};
   std::vector<Vector> next(eventfds.size());
   for (std::size_t v = 0; v < next.size(); ++v) {
     if (eventfds[v] < 0) continue;
@@ -233,6 +240,12 @@ Result<void> SoftDeviceThread::set_interrupts(InterruptIndex index, std::span<co
     }
   }
   const std::lock_guard lock(gate_);
+  if (!installed_.empty() && installed_kind_ != index) {
+    if (eventfds.empty()) return {};
+    return fail_errno(EINVAL, fmt::format("{}: interrupts of another kind are installed", address_.text),
+                      "take those off first");
+  }
+  installed_kind_ = index;
   installed_.swap(next);
   const std::vector<Vector>& before = next;
   for (std::size_t v = 0; v < std::min(before.size(), installed_.size()); ++v) {
@@ -257,6 +270,16 @@ Result<void> SoftDeviceThread::reset() {
   return {};
 }
 
+Result<void> SoftDeviceThread::power_cycle() {
+  const std::lock_guard lock(gate_);
+  installed_.clear();
+  controller_.set_interrupts(nullptr);
+  controller_.function_reset();
+  config_space_ = ConfigSpace(vectors_);
+  controller_.set_bus_master(config_space_.bus_master());
+  return doorbells_->renew();
+}
+
 std::vector<Violation> SoftDeviceThread::violations() const {
   const std::lock_guard lock(gate_);
   return controller_.violations().list();
@@ -275,6 +298,12 @@ void SoftDeviceThread::clear_violations() {
 std::uint64_t SoftDeviceThread::doorbell_writes() const {
   const std::lock_guard lock(gate_);
   return doorbell_writes_;
+}
+
+ServedCommands SoftDeviceThread::served() const {
+  const std::lock_guard lock(gate_);
+  const HealthCounters& counters = controller_.counters();
+  return {counters.read_commands, counters.write_commands, counters.other_commands};
 }
 
 void SoftDeviceThread::set_fault_hook(FaultHook* hook) {

@@ -9,6 +9,7 @@
 
 #include "pollux/tools/softnvme/config_space.hpp"
 #include "pollux/tools/softnvme/core/controller.hpp"
+#include "pollux/tools/softnvme/doorbell_page.hpp"
 #include "pollux/tools/softnvme/gate.hpp"
 #include "pollux/tools/softnvme/options.hpp"
 #include "pollux/tools/softnvme/softnvme.hpp"
@@ -46,23 +47,26 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
   std::uint64_t violation_count() const override;
   void clear_violations() override;
   std::uint64_t doorbell_writes() const override;
+  ServedCommands served() const override;
   void set_fault_hook(FaultHook* hook) override;
   std::string store_error() const override;
 
- private:
-  // The page that BAR0 shows from 1000h on. Shared with what the host has mapped of it.
-  struct alignas(4096) DoorbellPage {
-    std::uint32_t words[kDoorbellWords] = {};
-  };
+  // The file behind what region_info() says can be mapped: an offset there is the same in BAR0. −1: nothing can.
+  int mappable_file() const { return trap_ ? -1 : doorbells_->fd(); }
 
-  // An MSI-X vector. Without an eventfd it is masked: what comes for it stays pending.
+  // What a power cycle of the function leaves: controller and config space as at first, interrupts off, and a doorbell
+  // page that nobody outside this process has mapped. The medium keeps its blocks. Error: no such page can be made.
+  Result<void> power_cycle();
+
+ private:
+  // An MSI-X or MSI vector. Without an eventfd it is masked: what comes for it stays pending.
   struct Vector {
     vfio::FileDescriptor eventfd;
     bool pending = false;
   };
 
   SoftDeviceThread(SoftSpace& space, vfio::Address address, const Options& options, std::uint64_t size_bytes,
-                   std::unique_ptr<Store> store, FileStore* file);
+                   std::unique_ptr<Store> store, FileStore* file, std::unique_ptr<DoorbellPage> doorbells);
   Config controller_config(const Options& options, std::uint64_t size_bytes, Store* store) const;
   Result<void> check_access(vfio::RegionIndex index, std::uint64_t offset, std::uint64_t size_bytes,
                             const char* verb) const;
@@ -77,12 +81,13 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
   std::uint32_t vectors_;
   const bool trap_;
   std::unique_ptr<Store> store_;
-  FileStore* file_;  // store_, where that is a file
-  std::shared_ptr<DoorbellPage> doorbells_;
-  mutable Gate gate_;  // guards what follows, and keeps the space's table still
+  FileStore* file_;                          // store_, where that is a file
+  std::shared_ptr<DoorbellPage> doorbells_;  // shared with what the host has mapped of it
+  mutable Gate gate_;                        // guards what follows, and keeps the space's table still
   ConfigSpace config_space_;
   Controller controller_;
-  std::vector<Vector> installed_;  // empty: MSI-X is off
+  std::vector<Vector> installed_;  // empty: interrupts are off
+  vfio::InterruptIndex installed_kind_ = vfio::InterruptIndex::msix;
   std::uint64_t doorbell_writes_ = 0;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;

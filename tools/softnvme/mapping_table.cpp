@@ -32,7 +32,7 @@ Result<void> MappingTable::map(const vfio::DmaMapping& mapping, std::span<const 
   const auto after = windows_.upper_bound(last);
   if (after != windows_.begin()) {
     const Window& below = std::prev(after)->second;
-    if (below.iova + below.size_bytes > mapping.iova) {
+    if (below.iova + (below.size_bytes - 1) >= mapping.iova) {
       return fail_errno(EEXIST, what, fmt::format("{} bytes are mapped at {:#x}", below.size_bytes, below.iova));
     }
   }

@@ -24,6 +24,13 @@ namespace pollux::softnvme {
 // is in use.
 vfio::Scheme scheme();
 
+// I/O commands.
+struct ServedCommands {
+  std::uint64_t reads = 0;
+  std::uint64_t writes = 0;
+  std::uint64_t others = 0;
+};
+
 // What a soft: device offers beside vfio::Device. These functions are safe from any thread.
 class SoftDevice : public vfio::Device {
  public:
@@ -35,6 +42,9 @@ class SoftDevice : public vfio::Device {
 
   // Doorbells that were written by call since the device was attached: all of them with trap=1.
   virtual std::uint64_t doorbell_writes() const = 0;
+
+  // Since the device was attached. Reads and Writes that were refused for their range are not among them.
+  virtual ServedCommands served() const = 0;
 
   // nullptr: none. The hook outlives its use; when this returns the one before is no longer called.
   virtual void set_fault_hook(FaultHook* hook) = 0;

@@ -14,6 +14,8 @@ constexpr std::uint64_t kPageSizes = 0x4020'1000;  // 4 KiB, 2 MiB, 1 GiB
 
 }  // namespace
 
+SoftSpace::SoftSpace() : SoftSpace({kUsable.begin(), kUsable.end()}) {}
+
 class SoftSpace::Standstill {
  public:
   explicit Standstill(SoftSpace& space) : space_(space), lock_(space.mutex_) {
@@ -45,7 +47,7 @@ void SoftSpace::leave(Gate& gate) {
 
 Result<void> SoftSpace::map(const vfio::DmaMapping& mapping) {
   const Standstill standstill(*this);
-  return table_.map(mapping, kUsable);
+  return table_.map(mapping, usable_);
 }
 
 Result<void> SoftSpace::unmap(vfio::Iova iova, std::uint64_t size_bytes) {
@@ -56,7 +58,7 @@ Result<void> SoftSpace::unmap(vfio::Iova iova, std::uint64_t size_bytes) {
 std::vector<vfio::IovaRange> SoftSpace::usable_ranges() const {
   const std::lock_guard lock(mutex_);
   if (!attached_) return {};
-  return {kUsable.begin(), kUsable.end()};
+  return usable_;
 }
 
 std::uint64_t SoftSpace::page_sizes() const { return kPageSizes; }

@@ -1,10 +1,11 @@
 // The I/O address space of soft: devices: a table of mappings that all of them share. Safe from any thread. It demands
 // nothing of the memory: the controllers run in this process and reach it by address. Its ranges and limits are those
-// of an Intel IOMMU, hole included, so that they are exercised.
+// of an Intel IOMMU, hole included, so that they are exercised; or those that its maker wants.
 #pragma once
 
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "pollux/tools/softnvme/gate.hpp"
@@ -15,6 +16,10 @@ namespace pollux::softnvme {
 
 class SoftSpace final : public vfio::IoAddressSpace {
  public:
+  SoftSpace();
+  // `usable`: ascending, disjoint.
+  explicit SoftSpace(std::vector<vfio::IovaRange> usable) : usable_(std::move(usable)) {}
+
   Result<std::unique_ptr<vfio::Device>> attach(const vfio::Address& address) override;
   Result<void> map(const vfio::DmaMapping& mapping) override;
   Result<void> unmap(vfio::Iova iova, std::uint64_t size_bytes) override;
@@ -31,6 +36,7 @@ class SoftSpace final : public vfio::IoAddressSpace {
   // Every controller stands still as long as this lives.
   class Standstill;
 
+  const std::vector<vfio::IovaRange> usable_;
   mutable std::mutex mutex_;  // taken before any gate
   MappingTable table_;        // changed with mutex_ and every gate held
   std::vector<Gate*> gates_;  // of the devices that are attached

@@ -25,7 +25,7 @@ TEST_CASE("the header says 1cc1:0021, an NVMe controller, with bus master off") 
   CHECK_FALSE(space.bus_master());
 }
 
-TEST_CASE("the capability list leads to power management, MSI-X and PCI Express, and ends") {
+TEST_CASE("the capability list leads to power management, MSI-X, PCI Express and MSI, and ends") {
   const ConfigSpace space(17);
   REQUIRE((get(space, 6, 2) & 0x10) != 0);
   std::map<std::uint32_t, std::uint32_t> found;
@@ -33,13 +33,33 @@ TEST_CASE("the capability list leads to power management, MSI-X and PCI Express,
     REQUIRE(found.size() < 8);
     found[get(space, at, 1)] = at;
   }
-  REQUIRE(found.size() == 3);
-  REQUIRE((found.contains(0x01) && found.contains(0x11) && found.contains(0x10)));
+  REQUIRE(found.size() == 4);
+  REQUIRE((found.contains(0x01) && found.contains(0x11) && found.contains(0x10) && found.contains(0x05)));
   CHECK((get(space, found[0x11] + 2, 2) & 0x7ff) == 16);  // table size, 0's based
   CHECK((get(space, found[0x11] + 4, 4) & ~7u) == kMsixTableOffset);
   CHECK((get(space, found[0x10] + 4, 4) & 1u << 28) != 0);  // FLR
   CHECK(get(space, 0x100, 4) == 0);                         // no extended capabilities
 }
+
+TEST_CASE("MSI asks for a power of two of messages, 32 at most, with 64-bit addresses and without masks") {
+  constexpr std::uint64_t kMsi = 0xa0;
+  const auto asked = [](std::uint32_t vectors) { return get(ConfigSpace(vectors), kMsi + 2, 2); };
+  CHECK(asked(1) == 0x0080);
+  CHECK(asked(4) == 0x0084);
+  CHECK(asked(5) == 0x0086);
+  CHECK(asked(17) == 0x008a);
+  CHECK(asked(512) == 0x008a);
+  CHECK(msi_vectors(512) == 32);
+  ConfigSpace space(4);
+  put(space, kMsi + 2, 0xffff, 2);
+  CHECK(get(space, kMsi + 2, 2) == 0x00f5);  // enable, and Multiple Message Enable
+  put(space, kMsi + 4, 0xffff'ffff, 4);
+  CHECK(get(space, kMsi + 4, 4) == 0xffff'fffc);
+  put(space, kMsi + 12, 0xffff'ffff, 4);
+  CHECK(get(space, kMsi + 12, 4) == 0x0000'ffff);
+}
+
+TEST_CASE("there is no interrupt pin, since there is no INTx") { CHECK(get(ConfigSpace(17), 0x3d, 1) == 0); }
 
 TEST_CASE("the Command register takes its bits and no others; what is read-only stays") {
   ConfigSpace space(1);

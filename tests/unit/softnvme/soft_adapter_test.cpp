@@ -15,6 +15,8 @@
 #include "pollux/driver/spec/completion.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/softnvme.hpp"
+#include "pollux/tools/softnvme/device.hpp"
+#include "pollux/tools/softnvme/space.hpp"
 #include "pollux/vfio/clock.hpp"
 #include "pollux/vfio/eventfd.hpp"
 
@@ -254,12 +256,69 @@ TEST_CASE("the space has the ranges, page sizes and limits of an IOMMU, once a d
   CHECK(hole.error().os_error == EINVAL);
 }
 
-TEST_CASE("MSI-X has a vector a queue and one for the admin queue; the other kinds are not there") {
+TEST_CASE("MSI-X has a vector a queue and one for the admin queue, MSI a power of two; INTx is not there") {
   Host host("size=1MiB,queues=3");
   CHECK(host.device->interrupt_info(vfio::InterruptIndex::msix)->count == 4);
   CHECK(host.device->interrupt_info(vfio::InterruptIndex::msix)->eventfd);
   CHECK(host.device->interrupt_info(vfio::InterruptIndex::intx)->count == 0);
-  CHECK(host.device->interrupt_info(vfio::InterruptIndex::msi)->count == 0);
+  CHECK(host.device->interrupt_info(vfio::InterruptIndex::msi)->count == 4);
+  CHECK(Host("size=1MiB,queues=16").device->interrupt_info(vfio::InterruptIndex::msi)->count == 32);
+}
+
+TEST_CASE("MSI signals as MSI-X does, and one of the two is installed at a time") {
+  Host host;
+  host.set_bus_master(true);
+  const auto eventfd = *vfio::Eventfd::create();
+  const int fds[] = {eventfd.fd()};
+  REQUIRE(host.device->set_interrupts(vfio::InterruptIndex::msi, fds));
+  const auto other = host.device->set_interrupts(vfio::InterruptIndex::msix, fds);
+  REQUIRE_FALSE(other);
+  CHECK(other.error().os_error == EINVAL);
+  CHECK(host.device->set_interrupts(vfio::InterruptIndex::msix, {}));  // and MSI stays
+  host.enable();
+  host.submit(Host::identify());
+  REQUIRE(eventfd.wait(kWaitNs));
+  REQUIRE(host.device->set_interrupts(vfio::InterruptIndex::msi, {}));
+  CHECK(host.device->set_interrupts(vfio::InterruptIndex::msix, fds));
+}
+
+TEST_CASE("after a power cycle the function is as at first, and a mapping of the doorbells shows the new page") {
+  Host host;
+  host.set_bus_master(true);
+  const auto eventfd = *vfio::Eventfd::create();
+  const int fds[] = {eventfd.fd()};
+  REQUIRE(host.device->set_interrupts(vfio::InterruptIndex::msix, fds));
+  host.enable();
+  host.submit(Host::identify());
+  auto& device = static_cast<SoftDeviceThread&>(*host.device);
+  REQUIRE(device.power_cycle());
+  CHECK(host.get(reg::kCsts) == 0);
+  CHECK(host.get(reg::kAsq, 8) == 0);
+  CHECK(host.get(4, 2, RegionIndex::config) == 2);
+  CHECK(*reinterpret_cast<volatile std::uint32_t*>(host.doorbells.address()) == 0);
+  eventfd.drain();
+  host.sq_tail = host.cq_head = 0;
+  std::memset(host.memory, 0, 2 * kPage);
+  host.set_bus_master(true);
+  host.enable();
+  host.submit(Host::identify());
+  REQUIRE(host.wait([&] { return host.answered(); }));
+  CHECK(host.get(reg::kCsts) == 1);  // the thread has ended its step
+  CHECK(eventfd.drain() == 0);
+  CHECK(device.violation_count() == 0);
+}
+
+TEST_CASE("a space has other ranges where its maker wants them, up to the last page below 2^64") {
+  SoftSpace space({{0, ~0ull}});
+  const auto device = space.attach(soft_address("size=1MiB"));
+  REQUIRE(device);
+  alignas(4096) static std::byte page[2 * kPage];
+  CHECK(space.usable_ranges() == std::vector<vfio::IovaRange>{{0, ~0ull}});
+  CHECK(space.map({page, 0xfee0'0000, kPage}));
+  CHECK(space.map({page, 0 - kPage, kPage}));
+  CHECK_FALSE(space.map({page, 0 - kPage, kPage}));
+  CHECK_FALSE(space.map({page, 0 - 2 * kPage, 2 * kPage}));
+  CHECK(space.map({page, 0 - 2 * kPage, kPage}));
 }
 
 TEST_CASE("an eventfd of vector 0 is signalled by the admin queue until it is taken off, and over a reset") {

@@ -35,10 +35,8 @@ unsigned Controller::step(std::uint64_t now_ns) {
     look_for_shutdown_breach();
     return done;
   }
-  if (state_.dma.refresh() && !state_.queues.rebind()) [[unlikely]] {
-    state_.registers.set_fatal();
+  if (!follow_mappings()) [[unlikely]]
     return done + 1;
-  }
   if (!state_.held.empty()) [[unlikely]]
     done += serve_held();
   // By index: an admin command may create or delete queues while we go through them.

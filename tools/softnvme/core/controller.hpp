@@ -44,6 +44,9 @@ class Controller {
   // outlives its use here.
   void set_interrupts(Interrupts* interrupts);
 
+  // What it has served, resets notwithstanding.
+  const HealthCounters& counters() const { return state_.logs.health(); }
+
   const ViolationLog& violations() const { return state_.violations; }
   ViolationLog& violations() { return state_.violations; }
 
@@ -61,6 +64,15 @@ class Controller {
   unsigned serve_held();
   unsigned report_events();
   void look_for_shutdown_breach();
+
+  // To be called before queues are looked at: after a change of mappings they are found anew. False: the memory of one
+  // is gone, which is fatal.
+  bool follow_mappings() {
+    if (!state_.dma.refresh() || state_.queues.rebind()) [[likely]]
+      return true;
+    state_.registers.set_fatal();
+    return false;
+  }
 
   State state_;
   AdminCommands admin_;

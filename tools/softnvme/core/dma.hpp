@@ -26,9 +26,12 @@ class Dma {
     return part(window, iova, length, access);
   }
 
-  // Whether anything was mapped or unmapped since this was asked last; drops the windows that were kept.
+  // Whether anything was mapped or unmapped since the last refresh().
+  bool stale() const { return generation_ != memory_.generation(); }
+
+  // The same; drops the windows that were kept.
   bool refresh() {
-    if (generation_ == memory_.generation()) return false;
+    if (!stale()) return false;
     generation_ = memory_.generation();
     kept_ = {};
     return true;

@@ -10,7 +10,8 @@ class Interrupts {
  public:
   virtual ~Interrupts() = default;
 
-  // An MSI-X message for `vector`, which is below Config::interrupt_vectors. Everything posted before it can be seen.
+  // A message, MSI-X or MSI, for `vector`, which is below Config::interrupt_vectors. Everything posted before it can be
+  // seen.
   virtual void signal(std::uint16_t vector) = 0;
 };
 

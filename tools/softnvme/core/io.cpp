@@ -34,11 +34,11 @@ IoCommands::IoCommands(State& state) : state_(state), scratch_(kScratchBytes) {
 }
 
 Reply IoCommands::execute(const nvme::Command& command) {
-  switch (static_cast<IoOpcode>(command.cdw0 & nvme::cdw0::kOpcode.mask())) {
-    case IoOpcode::read:
-      return read(command);
-    case IoOpcode::write:
-      return write(command);
+  const auto opcode = static_cast<IoOpcode>(command.cdw0 & nvme::cdw0::kOpcode.mask());
+  if (opcode == IoOpcode::read) return read(command);
+  if (opcode == IoOpcode::write) return write(command);
+  ++state_.logs.health().other_commands;
+  switch (opcode) {
     case IoOpcode::flush:
       return flush(command);
     case IoOpcode::write_zeroes:

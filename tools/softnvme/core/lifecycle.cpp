@@ -35,8 +35,10 @@ unsigned Controller::advance() {
   }
   if (registers.take_shutdown_request() && registers.shutdown_status() == nvme::csts::kShstNormal) {
     registers.set_shutdown_status(nvme::csts::kShstOccurring);
-    // What was rung before the shutdown is no breach of it.
-    for (SubmissionQueue* sq : state_.queues.submission_queues()) state_.queues.observe(*sq);
+    // What was rung before the shutdown is no breach of it. After a fatal error a ring may be gone.
+    if (!registers.fatal() && follow_mappings()) {
+      for (SubmissionQueue* sq : state_.queues.submission_queues()) state_.queues.observe(*sq);
+    }
     breach_reported_ = false;
     changing_ = true;
     ++done;
@@ -89,6 +91,8 @@ void Controller::function_reset() {
 
 void Controller::look_for_shutdown_breach() {
   for (const SubmissionQueue* sq : state_.queues.submission_queues()) {
+    // After a shutdown the host may take its memory back, and with it a shadow.
+    if (sq->event != nullptr && state_.dma.stale()) continue;
     const std::uint32_t tail = __atomic_load_n(sq->told, __ATOMIC_ACQUIRE);
     if (tail == sq->tail || breach_reported_) continue;
     state_.violations.add(Rule::command_after_shutdown, fmt::format("tail {} rung for SQ {} with CSTS.SHST {}", tail,

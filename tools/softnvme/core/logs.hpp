@@ -16,12 +16,13 @@ namespace pollux::softnvme {
 inline constexpr std::size_t kErrorLogEntries = 64;  // ELPE + 1
 inline constexpr std::size_t kMaxLogBytes = 4096;    // the largest page that is kept
 
-// Everything that SMART counts.
+// Everything that SMART counts, and the commands that it does not.
 struct HealthCounters {
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_written = 0;
   std::uint64_t read_commands = 0;
   std::uint64_t write_commands = 0;
+  std::uint64_t other_commands = 0;  // I/O commands that are neither; in no log page
   std::uint64_t media_errors = 0;
   std::uint64_t unsafe_shutdowns = 0;
 };
@@ -29,6 +30,7 @@ struct HealthCounters {
 class Logs {
  public:
   HealthCounters& health() { return health_; }
+  const HealthCounters& health() const { return health_; }
 
   // Remembers a command that failed. `status` is without the phase tag.
   void note_error(std::uint16_t sqid, std::uint16_t cid, std::uint16_t status, std::uint32_t nsid, std::uint64_t lba);
