@@ -16,13 +16,22 @@ std::unique_ptr<std::byte, Free> own_memory(std::uint64_t size_bytes) {
   return std::unique_ptr<std::byte, Free>(static_cast<std::byte*>(std::aligned_alloc(kPage, size_bytes)));
 }
 
-// A space may demand memory with a file behind it; neither the kernel's nor the software controller's does.
+// A space may demand memory with a file behind it, as one behind a socket does; then it refuses other memory and says
+// why.
+bool wants_a_file(const Result<dma::Registration>& registered) {
+  if (registered) return false;
+  INFO(registered.error().message());
+  REQUIRE(registered.error().what.find("maps memory by its file") != std::string::npos);
+  WARN("this device takes no memory without a file");
+  return true;
+}
+
 TEST_CASE_METHOD(TestDevice, "memory from malloc, once registered, is written from and read to in place") {
   const auto channel = open_channel({.depth = 4});
   constexpr std::uint64_t kSize = 16 * kPage;
   const auto memory = own_memory(kSize);
   const auto registered = drive->space()->register_memory(memory.get(), kSize);
-  REQUIRE(registered);
+  if (wants_a_file(registered)) return;
   const dma::Slice half = registered->slice(0, kSize / 2);
   const dma::Slice other = registered->slice(kSize / 2 + 4, kSize / 2 - kPage);
   CHECK(half.data == memory.get());
@@ -38,7 +47,7 @@ TEST_CASE_METHOD(TestDevice,
   std::vector<std::byte> memory(size + 2 * kPage, std::byte{0x5a});
   const std::uint64_t begin = kPage - reinterpret_cast<std::uintptr_t>(memory.data()) % kPage + 12;
   const auto registered = drive->space()->register_memory(memory.data() + begin, size + 3);
-  REQUIRE(registered);
+  if (wants_a_file(registered)) return;
   write_pattern(*channel, 2, registered->slice(0, size), 1);
   CHECK(holds_pattern(*channel, 2, registered->slice(0, size), 1));
   CHECK(memory[begin - 1] == std::byte{0x5a});
