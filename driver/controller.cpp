@@ -121,7 +121,7 @@ Result<void> Controller::bring_up() {
     io_queue_limit_ = facts.io_queue_pairs;
   }
   state_ = State::up;
-  return {};
+  return check_namespaces();
 }
 
 Result<void> Controller::reset(ResetReach reach) {
@@ -146,6 +146,34 @@ Result<void> Controller::reset_locked(ResetReach reach) {
   return reached;
 }
 
+// Before any owner hears that the controller is up again: what is sent again must mean the blocks that it meant before.
+Result<void> Controller::check_namespaces() {
+  for (auto id = queue_ids_.begin(); id != queue_ids_.end(); ++id) {
+    const NamespaceIdentity& ns = id->ns;
+    if (ns.nsid == 0) continue;
+    if (std::any_of(queue_ids_.begin(), id, [&](const QueueId& earlier) { return earlier.ns == ns; })) continue;
+    Command command;
+    command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::identify);
+    command.nsid = ns.nsid;
+    command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(Cns::ns));
+    IdentifyNamespace found{};
+    const auto result =
+        admin_locked(command, std::as_writable_bytes(std::span(&found, 1)), DataDirection::from_controller);
+    if (!result) return std::unexpected(result.error());
+    if (!result->status.ok()) {
+      return fail(fmt::format("namespace {} cannot be identified after the reset: {}", ns.nsid, result->status.text()),
+                  "open the drive anew");
+    }
+    if (NamespaceIdentity{ns.nsid, format_of(found).lbads, std::to_array(found.nguid), std::to_array(found.eui64)} !=
+        ns) {
+      return fail(
+          fmt::format("namespace {} is another one after the reset: its block size, NGUID or EUI64 differs", ns.nsid),
+          "open the drive anew");
+    }
+  }
+  return {};
+}
+
 Result<void> Controller::shutdown() {
   const std::lock_guard lock(mutex_);
   if (state_ == State::lost) return lost();
@@ -162,7 +190,7 @@ Result<void> Controller::shut_down_locked() {
   ShutDown machine(*registers_, identity_.rtd3e);
   const auto finished = run_to_end(machine, clock_);
   if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
-  publish(Pulse::Phase::down);
+  publish(Pulse::Phase::gone);
   if (!finished) return error(finished.error());
   return {};
 }
@@ -206,6 +234,7 @@ Result<void> Controller::go_away(const Error& why) {
   return {};
 }
 
+// The coarse clock stands still meanwhile: what waits for the device grows no older.
 Result<void> Controller::come_back() {
   if (const auto back = device_->reconnect(); !back) {
     if (clock_.now_ns() - away_since_ns_ < wants_.away_ms * kNsPerMs) return {};
@@ -232,7 +261,7 @@ std::unexpected<Error> Controller::give_up(const Error& why) noexcept {
   state_ = State::lost;
   lost_because_ = why;
   if (!vfio::set_bus_master(*device_, false)) (void)device_->reset();
-  publish(Pulse::Phase::down);
+  publish(Pulse::Phase::gone);
   return error(why);
 }
 
@@ -244,7 +273,7 @@ std::unexpected<Error> Controller::give_back(const Error& why) noexcept {
   const auto command = vfio::read_config16(*device_, vfio::pci::kCommand);
   const bool gone = command && *command == 0xffff;
   if (!gone && !vfio::set_bus_master(*device_, false)) device_->release();  // which cuts it off, if nothing else does
-  publish(Pulse::Phase::down);
+  publish(Pulse::Phase::gone);
   device_->release();
   return error(why);
 }
@@ -256,7 +285,7 @@ std::unexpected<Error> Controller::lost() const {
 void Controller::publish(Pulse::Phase phase) noexcept {
   const Pulse last{pulse_.load(std::memory_order_relaxed)};
   const bool is_new_epoch = phase == Pulse::Phase::up && last.phase() != Pulse::Phase::up;
-  // Release: an owner that sees "down" or a new epoch sees a controller that was disabled before it.
+  // Release: an owner that sees "down", "gone" or a new epoch sees a controller that was disabled before it.
   pulse_.store(Pulse::make(last.epoch() + (is_new_epoch ? 1 : 0), phase, clock_.now_ns() / kNsPerMs).word,
                std::memory_order_release);
 }

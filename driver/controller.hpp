@@ -7,6 +7,7 @@
 // (resets).
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -33,7 +34,8 @@ struct Pulse {
   enum class Phase : std::uint8_t {
     up,        // queues may be made, and those made in this epoch work
     stopping,  // a reset begins: keep away from the doorbells; what is in flight may still reach memory
-    down,      // disabled or cut off: nothing in flight reaches memory any more
+    down,      // disabled: nothing in flight reaches memory any more
+    gone,      // down, and nothing is under way that would bring it up: shut down, or lost and cut off
   };
   std::uint64_t word = 0;
 
@@ -46,6 +48,16 @@ struct Pulse {
   constexpr std::uint32_t tick_ms() const { return static_cast<std::uint32_t>(kTick.of(word)); }
 };
 
+// What tells a namespace from another, and from what it was before it was formatted.
+struct NamespaceIdentity {
+  std::uint32_t nsid = 0;    // 0: none
+  unsigned block_shift = 0;  // a block is 2^n bytes
+  std::array<std::uint8_t, 16> nguid{};
+  std::array<std::uint8_t, 8> eui64{};
+
+  bool operator==(const NamespaceIdentity&) const = default;
+};
+
 // What the controller is told of an I/O queue pair.
 struct IoQueue {
   std::uint16_t qid;
@@ -53,6 +65,7 @@ struct IoQueue {
   vfio::Iova submissions_iova;
   vfio::Iova completions_iova;
   std::optional<std::uint16_t> interrupt_vector = std::nullopt;  // MSI-X; nothing: polled, it signals nobody
+  NamespaceIdentity ns = {};  // what its commands mean; the controller is given up if a reset brings another one
 };
 
 // An I/O queue pair's own.
@@ -145,6 +158,7 @@ class Controller {
   Result<void> start();
   Result<void> bring_up();
   Result<void> disable();
+  Result<void> check_namespaces();
   Result<void> listen();
   Result<void> reset_locked(ResetReach reach = ResetReach::controller);
   Result<void> shut_down_locked();
@@ -180,6 +194,7 @@ class Controller {
   struct QueueId {
     bool taken = false;
     std::uint64_t epoch = 0;  // in which the controller may have come to know the queue; 0: in none
+    NamespaceIdentity ns;     // that it was made for
   };
   std::vector<QueueId> queue_ids_;            // by qid − 1
   std::vector<vfio::Eventfd> eventfds_;       // by vector; none: MSI-X is off

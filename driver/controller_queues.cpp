@@ -76,6 +76,7 @@ Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
     return error({fmt::format("{} {} with {} entries failed: {}", what, queue.qid, queue.entries, status.text()), {}});
   };
   if (uses_shadows_) shadows_->clear(queue.qid, static_cast<unsigned>(cap::kDstrd.of(cap_)));
+  queue_ids_.at(queue.qid - 1u).ns = queue.ns;
   std::uint64_t& known_in = queue_ids_.at(queue.qid - 1u).epoch;
   known_in = epoch();  // and stays so where an answer is missing
 

@@ -29,9 +29,8 @@ Result<QueueMemory> QueueMemory::allocate(dma::Space& space, std::uint32_t entri
 }
 
 QueuePair QueueMemory::make_queue(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell) noexcept {
+  clear_rings();
   std::byte* const base = buffer_.slice().data;
-  // Phase 0 everywhere: the controller's first pass writes 1.
-  std::memset(base, 0, completions_offset_ + entries_ * sizeof(Completion));
   return QueuePair({
       .submissions = {reinterpret_cast<Command*>(base), entries_},
       .completions = {reinterpret_cast<Completion*>(base + completions_offset_), entries_},
@@ -40,6 +39,11 @@ QueuePair QueueMemory::make_queue(const Doorbell& submission_doorbell, const Doo
       .submission_doorbell = submission_doorbell,
       .completion_doorbell = completion_doorbell,
   });
+}
+
+// Phase 0 everywhere: the controller's first pass writes 1.
+void QueueMemory::clear_rings() noexcept {
+  std::memset(buffer_.slice().data, 0, completions_offset_ + entries_ * sizeof(Completion));
 }
 
 }  // namespace pollux::nvme

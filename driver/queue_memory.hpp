@@ -23,6 +23,9 @@ class QueueMemory {
   // that moment.
   QueuePair make_queue(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell) noexcept;
 
+  // Zeroes both rings, for QueuePair::restart(). The controller has no queue over this memory at that moment.
+  void clear_rings() noexcept;
+
   std::uint32_t entries() const noexcept { return entries_; }
   vfio::Iova submissions_iova() const noexcept { return buffer_.slice().iova; }
   vfio::Iova completions_iova() const noexcept { return buffer_.slice().iova + completions_offset_; }

@@ -1,6 +1,7 @@
 #include "pollux/driver/block/channel.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -10,6 +11,7 @@ using nvme::IoOpcode;
 
 namespace {
 
+constexpr auto kAborted = nvme::Status::from(nvme::StatusCode::aborted_by_host);
 constexpr std::uint32_t kDefaultMaxTransfer = 2u << 20;
 constexpr std::uint32_t kLargestMaxTransfer = 32u << 20;  // bounds the memory for PRP lists
 constexpr std::uint32_t kDeadlineScanMs = 100;
@@ -238,7 +240,7 @@ void Channel::on_piece(void* context, nvme::Status status) noexcept {
 }
 
 void Channel::ring() noexcept {
-  // Not the doorbell of a queue that is gone: the next poll answers what was submitted to it.
+  // Not the doorbell of a queue that is gone: the next poll sees to what was submitted to it.
   if (live_ && works_in(nvme::Pulse{pulse_->load(std::memory_order_acquire)})) queue_.ring();
 }
 
@@ -290,28 +292,49 @@ unsigned Channel::notice(nvme::Pulse pulse) noexcept {
   }
   if (live_) {
     live_ = false;  // before the callbacks, which may submit
+    kept_until_ms_ = deadline_ms_;
     controller_.parked();
   }
   if (pulse.phase() == nvme::Pulse::Phase::stopping && pulse.epoch() == epoch_) return 0;
 
-  const unsigned failed = queue_.in_flight();
-  queue_.fail_all(nvme::Status::from(nvme::StatusCode::aborted_by_host));
+  // Nothing is submitted below, so the difference is what was answered.
+  const unsigned in_flight_before = queue_.in_flight();
+  const bool may_wait =
+      pulse.phase() != nvme::Pulse::Phase::gone && static_cast<std::int32_t>(now_ms_ - kept_until_ms_) < 0;
+  queue_.fail_unless(kAborted, [&](const nvme::Request& request) { return may_wait && may_reissue(request); });
   if (pulse.phase() == nvme::Pulse::Phase::up && pulse.epoch() != epoch_) revive(pulse);
-  return failed;
+  return in_flight_before - queue_.in_flight();
 }
 
-// Makes the queue pair anew in a controller that was reset. If another thread has the controller's lock, the next poll
-// tries again; if the controller refuses the queue, the next epoch.
+// A read or a flush that is carried out twice does what it would have done once, later.
+bool Channel::may_reissue(const nvme::Request& request) const noexcept {
+  const auto opcode = static_cast<IoOpcode>(request.opcode);
+  return request.reissues < kMaxReissues && (opcode == IoOpcode::read || opcode == IoOpcode::flush || reissue_writes_);
+}
+
+// Makes the queue pair anew in a controller that was reset, and sends again what is still in flight. If another thread
+// has the controller's lock, the next poll tries again; if the controller refuses the queue, the next epoch, and
+// nothing waits for that.
 void Channel::revive(nvme::Pulse pulse) noexcept {
-  queue_ = memory_.make_queue(doorbells_.submission, doorbells_.completion);
+  memory_.clear_rings();
+  queue_.restart();
   const auto created = controller_.try_create_queue(description());
   if (!created) return;
-  live_ = created->has_value();
-  epoch_ = live_ ? **created : pulse.epoch();
+  if (!*created) {
+    // One that has gone meanwhile may come back; one that is there has refused.
+    if (nvme::Pulse{pulse_->load(std::memory_order_acquire)}.phase() != nvme::Pulse::Phase::up) return;
+    epoch_ = pulse.epoch();
+    queue_.fail_all(kAborted);
+    return;
+  }
+  live_ = true;
+  epoch_ = **created;
+  queue_.reissue(ns_.nsid, deadline_ms_);
 }
 
 nvme::IoQueue Channel::description() const noexcept {
   nvme::IoQueue queue{qid_, memory_.entries(), memory_.submissions_iova(), memory_.completions_iova()};
+  queue.ns = {ns_.nsid, block_shift_, std::to_array(ns_.nguid), std::to_array(ns_.eui64)};
   if (interrupt_ != nullptr) queue.interrupt_vector = qid_;
   return queue;
 }
@@ -369,8 +392,8 @@ Channel::Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbell
       queue_(memory_.make_queue(doorbells.submission, doorbells.completion)),
       splits_(queue_.depth()),
       controller_(controller),
-      doorbells_(doorbells),
       wait_(options.wait),
+      reissue_writes_(options.reissue_writes),
       timeout_ms_(deadline_ms_) {}
 
 Channel::~Channel() {

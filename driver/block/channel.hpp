@@ -42,6 +42,11 @@ struct ChannelOptions {
   // Until a command is given up and the controller reset; noticed while someone calls Drive::poll() every second.
   std::uint32_t timeout_ms = 30'000;
   Wait wait = Wait::poll;  // how wait() waits
+  // Whether a write, write zeroes or deallocate that a reset has interrupted is sent again, as reads and flushes are,
+  // rather than answered with "aborted by host". The controller may have carried it out before the reset. If somebody
+  // has seen that by then and written over it, through another channel or from another host, the second time undoes the
+  // later write. Choose it where nobody else writes to these blocks before the callback.
+  bool reissue_writes = false;
 };
 
 class Channel {
@@ -80,9 +85,16 @@ class Channel {
   void ring() noexcept;
 
   // Rings, then answers what has completed, at most `limit` commands, and returns how many were answered. Waits for
-  // nothing. After a reset it answers everything with "aborted by host" and, once the controller is up, makes the queue
-  // pair anew: that takes two admin commands, bounded as they are.
+  // nothing.
+  //
+  // After a reset it answers what may not be sent again with "aborted by host", keeps the rest in flight, and once the
+  // controller is up it makes the queue pair anew, which takes two admin commands, bounded as they are, and sends the
+  // rest again, each with a new deadline. A command that kMaxReissues did not help is answered with "aborted by host",
+  // and so is everything if the controller is lost or shut down, refuses the queue, or leaves no moment to make it
+  // within `timeout_ms`.
   unsigned poll(unsigned limit = 64) noexcept;
+
+  static constexpr unsigned kMaxReissues = 3;  // of a command
 
   // Like poll(), but if there is nothing to answer it waits for something, in the way that was chosen when the channel
   // was made, at most `timeout_ms`. Returns at once while nothing is in flight. What must be done besides,
@@ -93,7 +105,7 @@ class Channel {
   static constexpr std::uint64_t kSpinNs = 20'000;  // before an adaptive channel sleeps
   static constexpr std::uint32_t kLongestSleepMs = 100;
 
-  // Commands: a split request may be several, and is at least one.
+  // Commands, those kept over a reset too: a split request may be several, and is at least one.
   unsigned in_flight() const noexcept { return queue_.in_flight(); }
   unsigned depth() const noexcept { return queue_.depth(); }
   const Namespace& ns() const noexcept { return ns_; }
@@ -138,6 +150,7 @@ class Channel {
   }
   unsigned notice(nvme::Pulse pulse) noexcept;
   void revive(nvme::Pulse pulse) noexcept;
+  bool may_reissue(const nvme::Request& request) const noexcept;
   nvme::IoQueue description() const noexcept;
 
   // Touched by every request.
@@ -160,10 +173,11 @@ class Channel {
   // Touched by few.
   SplitPool splits_;
   nvme::Controller& controller_;
-  const nvme::Doorbells doorbells_;
   const Wait wait_;
   const vfio::Eventfd* interrupt_ = nullptr;  // of the queue, where the channel sleeps on it
-  const std::uint32_t timeout_ms_;  // and one step of the coarse clock, which may come right after the submission
+  const bool reissue_writes_;
+  const std::uint32_t timeout_ms_;   // and one step of the coarse clock, which may come right after the submission
+  std::uint32_t kept_until_ms_ = 0;  // while the queue is not there: what is in flight waits no longer
   std::uint32_t deadlines_checked_ms_ = 0;
 };
 

@@ -81,8 +81,7 @@ Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
   const auto limits = nvme::identify_nvm(*controller_);
   if (!limits) return std::unexpected(limits.error());
 
-  const auto index = nvme::flbas::kIndexHigh.of(id.flbas) << 4 | nvme::flbas::kIndexLow.of(id.flbas);
-  const nvme::LbaFormat format = id.lbaf[index];  // 6 bits, and the table has 64
+  const nvme::LbaFormat format = nvme::format_of(id);
   const auto refuse = [&](std::string why) {
     return fail(fmt::format("{}: namespace {} {}", address_.text, nsid, why), "format it without (nvme format)");
   };

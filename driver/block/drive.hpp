@@ -55,9 +55,11 @@ class Drive {
   // outlived its own. Cheap; every second or more often. Error: the controller is lost, and every channel stops.
   Result<void> poll() { return controller_->poll(); }
 
-  // Resets the controller, or more, and brings it up again. Requests in flight on channels are answered with "aborted
-  // by host" when their owners next poll; each channel then works again. A reset of the bus reaches other functions
-  // too: their drives find out in their own poll(), and come back in the same way.
+  // Resets the controller, or more, and brings it up again. When their owners next poll, reads and flushes in flight on
+  // channels are sent again, writes only where ChannelOptions::reissue_writes asks for it; the rest is answered with
+  // "aborted by host", and each channel works again. A reset of the bus reaches other functions too: their drives find
+  // out in their own poll(), and come back in the same way. Error: another drive or namespace answers, or none; the
+  // drive is lost.
   Result<void> reset(ResetReach reach = ResetReach::controller) { return controller_->reset(reach); }
 
   // Clean shutdown, now rather than in the destructor, so that its error can be seen. The drive can only be destroyed

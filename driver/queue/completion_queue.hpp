@@ -25,6 +25,12 @@ class CompletionQueue {
     assert(ring.size() >= 2);
   }
 
+  // Begins anew in a ring that was zeroed again, for a queue that was made anew.
+  void restart() noexcept {
+    head_ = acknowledged_head_ = ring_;
+    phase_ = kPhaseMask;
+  }
+
   // The tail word of the next entry, read once. It belongs to a new completion if is_new() says so of it.
   std::uint64_t peek() const noexcept { return load_from_device(&head_->tail); }
   bool is_new(std::uint64_t tail) const noexcept { return ((tail ^ phase_) & kPhaseMask) == 0; }

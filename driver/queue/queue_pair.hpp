@@ -19,15 +19,23 @@ namespace pollux::nvme {
 // Called from poll() or fail_all(), on the owner's thread, exactly once a command. It may submit; it may not poll.
 using Callback = void (*)(void* context, Status status) noexcept;
 
-// What the host remembers of a command in flight. Dense, and apart from the PRP lists, so that a poll of 32 completions
-// touches 12 lines, not 32 pages.
-struct Request {
+// What the host remembers of a command in flight: whom to answer, and what builds its entry again after a reset. A line
+// of its own, so that noting it costs stores and no second miss; apart from the PRP lists, so that a poll of 32
+// completions touches 32 lines, not 32 pages.
+struct alignas(64) Request {
   Callback done;
   void* context;
+  std::uint64_t prp1;
+  std::uint64_t prp2;
+  std::uint32_t cdw10;
+  std::uint32_t cdw11;
+  std::uint32_t cdw12;
   std::uint32_t deadline;  // in ticks of the owner's coarse clock
   std::uint16_t cid;       // as sent; kCidReserved while the record is free
+  std::uint8_t opcode;
+  std::uint8_t reissues;  // how often reissue() has put it into the ring again
 };
-static_assert(sizeof(Request) == 24,
+static_assert(sizeof(Request) == 64,
               "two and a quarter cache lines an I/O: the SQE, a quarter of a CQE line, and this");
 
 class QueuePair {
@@ -63,7 +71,8 @@ class QueuePair {
 
   // Puts a command into the ring; the controller sees it at the next ring() or poll(). False: the queue is full.
   // `fill(Command&, index)` writes the whole entry but its CID, in its slot; `index` < depth() names the record, and
-  // whatever else the caller keeps a command.
+  // whatever else the caller keeps a command. What reissue() does not write again is zero: all but opcode, NSID, PRPs
+  // and CDW10 to CDW12.
   template <typename Fill>
   [[nodiscard, gnu::always_inline]] bool submit(Callback done, void* context, std::uint32_t deadline,
                                                 Fill&& fill) noexcept {
@@ -78,6 +87,14 @@ class QueuePair {
     request.cid = cid;
     Command& slot = submission_queue_.slot();
     fill(slot, index);
+    // Values that the compiler still has in registers: nothing is read back from the ring.
+    request.prp1 = slot.prp1;
+    request.prp2 = slot.prp2;
+    request.cdw10 = slot.cdw10;
+    request.cdw11 = slot.cdw11;
+    request.cdw12 = slot.cdw12;
+    request.opcode = static_cast<std::uint8_t>(cdw0::kOpcode.of(slot.cdw0));
+    request.reissues = 0;
     slot.cdw0 = cdw0::kCid.put(slot.cdw0, cid);  // whatever stood there
     submission_queue_.advance();
     return true;
@@ -111,8 +128,49 @@ class QueuePair {
   // Answers every command in flight with `status`; their callbacks may not submit. Only when the controller can no
   // longer reach the memory that they name: it is disabled or gone.
   void fail_all(Status status) noexcept {
+    fail_unless(status, [](const Request&) { return false; });
+  }
+
+  // The same for all but those that `keeps(const Request&)` wants: they stay in flight, for reissue() or a later
+  // fail_all().
+  template <typename Keeps>
+  void fail_unless(Status status, Keeps&& keeps) noexcept {
     for (std::uint32_t index = 0; index < depth_; ++index) {
-      if (requests_[index].cid != kCidReserved) answer(index, status);
+      const Request& request = requests_[index];
+      if (request.cid != kCidReserved && !keeps(request)) answer(index, status);
+    }
+  }
+
+  // Begins both rings anew, which their owner has zeroed: the controller was disabled and has no queue over them. What
+  // is in flight keeps its records and is in no ring.
+  void restart() noexcept {
+    submission_queue_.restart();
+    completion_queue_.restart();
+  }
+
+  // After restart(): puts every command in flight into the ring again, told at the next ring() or poll(). It keeps its
+  // index, and so its PRP list, and gets another generation, so that a completion of what it was before is a stray.
+  void reissue(std::uint32_t nsid, std::uint32_t deadline) noexcept {
+    for (std::uint32_t index = 0; index < depth_; ++index) {
+      Request& request = requests_[index];
+      if (request.cid == kCidReserved) continue;
+      const std::uint16_t last_cid = request.cid;
+      do {
+        generation_ = static_cast<std::uint16_t>(generation_ + kGenerationStep);
+        request.cid = static_cast<std::uint16_t>(generation_ | index);
+      } while (request.cid == last_cid);
+      request.deadline = deadline;
+      ++request.reissues;
+      Command& slot = submission_queue_.slot();
+      slot = {};
+      slot.cdw0 = cdw0::kCid.put(std::uint32_t{request.opcode}, request.cid);
+      slot.nsid = nsid;
+      slot.prp1 = request.prp1;
+      slot.prp2 = request.prp2;
+      slot.cdw10 = request.cdw10;
+      slot.cdw11 = request.cdw11;
+      slot.cdw12 = request.cdw12;
+      submission_queue_.advance();
     }
   }
 

@@ -34,6 +34,9 @@ class SubmissionQueue {
       tail_ = ring_;
   }
 
+  // Begins anew in a ring whose queue was made anew: the controller knows of no slot.
+  void restart() noexcept { tail_ = rung_tail_ = ring_; }
+
   bool has_unrung() const noexcept { return tail_ != rung_tail_; }
 
   // Tells the controller about every slot completed since the last call.

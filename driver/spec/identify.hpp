@@ -229,6 +229,11 @@ inline constexpr Field kExtended{4, 1};  // metadata follows each block in the s
 inline constexpr Field kIndexHigh{5, 2};
 }  // namespace flbas
 
+// The format in use: 6 bits name it, and the table has 64.
+constexpr LbaFormat format_of(const IdentifyNamespace& ns) {
+  return ns.lbaf[flbas::kIndexHigh.of(ns.flbas) << 4 | flbas::kIndexLow.of(ns.flbas)];
+}
+
 // Fields of IdentifyNamespace::nsfeat and ::dps.
 namespace nsfeat {
 inline constexpr Field kThinp{0, 1};

@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <cstring>
 #include <set>
 
 #include "raw_queue.hpp"
@@ -162,6 +163,96 @@ TEST_CASE("fail_all answers everything in flight once, and a completion that com
   queue.post(cid);
   CHECK(queue.pair().poll(64) == 1);
   CHECK((answers[0].times == 1 && queue.pair().strays() == 1));
+}
+
+TEST_CASE("fail_unless leaves in flight what is to be kept") {
+  RawQueue queue(8, 7);
+  Answer answers[3];
+  for (std::uint32_t i = 0; i < 3; ++i) REQUIRE(submit(queue.pair(), answers[i], i));
+  queue.pair().fail_unless(Status::from(StatusCode::aborted_by_host), [](const Request& r) { return r.deadline == 1; });
+  CHECK((answers[0].times == 1 && answers[1].times == 0 && answers[2].times == 1));
+  CHECK(queue.pair().in_flight() == 1);
+}
+
+TEST_CASE("what is kept over a reset is sent again: the same command at the same index, under another identifier") {
+  RawQueue queue(4, 3);
+  Answer first, second;
+  for (int i = 0; i < 2; ++i) {  // so that the rings do not begin where they will again
+    Answer before;
+    REQUIRE(submit(queue.pair(), before));
+    queue.pair().ring();
+    queue.post(RawQueue::cid_of(*queue.fetch()));
+    REQUIRE(queue.pair().poll(64) == 1);
+  }
+  const auto fill = [](Command& slot, std::uint16_t) {
+    slot = {};
+    slot.cdw0 = static_cast<std::uint32_t>(IoOpcode::write);
+    slot.nsid = 7;
+    slot.prp1 = 0x1111'2222'3333'4444;
+    slot.prp2 = 0x5555'6666'7777'8000;
+    slot.cdw10 = 10;
+    slot.cdw11 = 11;
+    slot.cdw12 = 0x4000'0012;
+  };
+  REQUIRE(queue.pair().submit(Answer::take, &first, 5, fill));
+  queue.pair().ring();
+  const Command sent = *queue.fetch();
+  REQUIRE(queue.pair().submit(Answer::take, &second, 5, fill));  // not told yet
+
+  std::uint16_t last[2] = {RawQueue::cid_of(sent), 0xffff};
+  for (unsigned reset = 1; reset <= 20; ++reset) {
+    queue.restart();
+    CHECK(queue.pair().in_flight() == 2);
+    CHECK_FALSE(queue.fetch());
+    queue.pair().reissue(7, 100);
+    CHECK_FALSE(queue.pair().has_expired(99));
+    CHECK(queue.pair().has_expired(100));
+    queue.pair().ring();
+    CHECK(queue.submission_doorbell == 2);
+    std::set<unsigned> indices;
+    for (std::uint16_t& cid : last) {
+      Command again = *queue.fetch();
+      CHECK(RawQueue::cid_of(again) != cid);
+      cid = RawQueue::cid_of(again);
+      indices.insert(cid & 0xfff);
+      again.cdw0 = cdw0::kCid.put(again.cdw0, RawQueue::cid_of(sent));
+      CHECK(std::memcmp(&again, &sent, sizeof sent) == 0);
+    }
+    CHECK(indices.size() == 2);
+    CHECK(indices.count(RawQueue::cid_of(sent) & 0xfff) == 1);
+  }
+  CHECK((first.times == 0 && second.times == 0));
+}
+
+TEST_CASE("a completion of what a command was before a reset, or a second one of what it is now, is a stray") {
+  const int others = GENERATE(range(0, 16));  // that take the generation to any that there is
+  RawQueue queue(4, 2);
+  Answer answer, next;
+  REQUIRE(submit(queue.pair(), answer));
+  queue.pair().ring();
+  const std::uint16_t before = RawQueue::cid_of(*queue.fetch());
+  for (int i = 0; i < others; ++i) {
+    Answer other;
+    REQUIRE(submit(queue.pair(), other));
+    queue.pair().ring();
+    queue.post(RawQueue::cid_of(*queue.fetch()));
+    REQUIRE(queue.pair().poll(64) == 1);
+  }
+  queue.restart();
+  queue.pair().reissue(1, 0);
+  queue.pair().ring();
+  const std::uint16_t now = RawQueue::cid_of(*queue.fetch());
+  CHECK((now & 0xfff) == (before & 0xfff));
+  queue.post(before);
+  CHECK(queue.pair().poll(64) == 1);
+  CHECK((answer.times == 0 && queue.pair().strays() == 1));
+  queue.post(now);
+  CHECK(queue.pair().poll(64) == 1);
+  CHECK((answer.times == 1 && answer.status.ok()));
+  REQUIRE(submit(queue.pair(), next));
+  queue.post(now);
+  CHECK(queue.pair().poll(64) == 1);
+  CHECK((answer.times == 1 && next.times == 0 && queue.pair().strays() == 2));
 }
 
 TEST_CASE("a deadline is found when it has come, across the wrap of the clock too, and not after the answer") {

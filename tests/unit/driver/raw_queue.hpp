@@ -2,6 +2,7 @@
 // completions itself.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -43,6 +44,15 @@ class RawQueue {
     ++posted_;
     entry.dw0 = dw0;
     entry.tail = cqe::kCid.put(cqe::kPhase.put(cqe::kStatus.put(std::uint64_t{0}, status), phase), cid);
+  }
+
+  // As after a reset: rings of zeros, and a controller that knows of nothing.
+  void restart() {
+    std::fill(submissions_.begin(), submissions_.end(), Command{});
+    std::fill(completions_.begin(), completions_.end(), Completion{});
+    submission_doorbell = completion_doorbell = fetched_ = 0;
+    posted_ = 0;
+    pair_.restart();
   }
 
   static std::uint16_t cid_of(const Command& command) {
