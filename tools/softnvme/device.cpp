@@ -12,6 +12,7 @@
 #include <mutex>
 #include <random>
 
+#include "pollux/driver/queue/barrier.hpp"
 #include "pollux/tools/softnvme/space.hpp"
 #include "pollux/tools/softnvme/store/memory_store.hpp"
 #include "pollux/vfio/interrupt_set.hpp"
@@ -113,13 +114,18 @@ void SoftDeviceThread::run() {
       sched_yield();
       continue;
     }
+    // Lock and clock would cost as much as a step: once for a few.
     const std::uint64_t now_ns = clock.now_ns();
-    const unsigned done = controller_.step(now_ns);
+    unsigned done = 0;
+    for (unsigned steps = 0; steps < kSteps && !gate_.is_wanted(); ++steps) done += controller_.step(now_ns);
     gate_.unlock();
+    const std::uint64_t idle_ns = now_ns - idle_since_ns;
     if (done != 0) {
       idle_since_ns = now_ns;
       nap_ns = kMinNapNs;
-    } else if (now_ns - idle_since_ns < kSpinNs) {
+    } else if (idle_ns < kSpinNs) {
+      nvme::spin_pause();
+    } else if (idle_ns < kYieldNs) {
       sched_yield();
     } else {
       clock.pause_ns(nap_ns);

@@ -1,6 +1,6 @@
 // A soft: device: the core behind config space, BAR0 and a thread that steps it. The thread spins while there is work,
-// gives the processor away when there is none, and after a while naps, at most kMaxNapNs long: a doorbell in memory can
-// wake nobody.
+// soon gives the processor away when there is none, and after a while naps, at most kMaxNapNs long: a doorbell in
+// memory can wake nobody.
 #pragma once
 
 #include <atomic>
@@ -25,7 +25,9 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
  public:
   static constexpr std::uint64_t kMinNapNs = 20'000;
   static constexpr std::uint64_t kMaxNapNs = 1'000'000;
-  static constexpr std::uint64_t kSpinNs = 1'000'000;  // without work before the first nap
+  static constexpr unsigned kSteps = 8;                 // of the controller in a turn
+  static constexpr std::uint64_t kSpinNs = 10'000;      // without work before the processor is given away
+  static constexpr std::uint64_t kYieldNs = 1'000'000;  // and before the first nap
 
   // Everything but the thread: start() begins it. The space outlives the device.
   static Result<std::unique_ptr<SoftDeviceThread>> create(SoftSpace& space, const vfio::Address& address);

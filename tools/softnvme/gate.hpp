@@ -18,7 +18,8 @@ class Gate {
   void unlock() { mutex_.unlock(); }
 
   // For the controller's thread: false while a visitor waits or is inside.
-  bool try_lock_as_owner() { return visitors_.load(std::memory_order_relaxed) == 0 && mutex_.try_lock(); }
+  bool try_lock_as_owner() { return !is_wanted() && mutex_.try_lock(); }
+  bool is_wanted() const { return visitors_.load(std::memory_order_relaxed) != 0; }
 
  private:
   std::mutex mutex_;
