@@ -279,7 +279,10 @@ std::unexpected<Error> Controller::give_back(const Error& why) noexcept {
 }
 
 std::unexpected<Error> Controller::lost() const {
-  return error({"the controller is lost: " + lost_because_.what, "close the drive"});
+  std::string_view why = lost_because_.what;
+  const std::string name = device_->address().text + ": ";
+  if (why.starts_with(name)) why.remove_prefix(name.size());
+  return error({fmt::format("the controller is lost: {}", why), "close the drive"});
 }
 
 void Controller::publish(Pulse::Phase phase) noexcept {

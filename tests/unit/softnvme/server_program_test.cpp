@@ -1,109 +1,38 @@
 // The program softnvme: its socket file, its clients one after the other, what it says, and how it ends.
-#include <fcntl.h>
 #include <linux/vfio.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/tests/unit/bench/program.hpp"
 #include "pollux/vfio/clock.hpp"
 #include "raw_client.hpp"
+#include "server_program.hpp"
 
 namespace pollux::softnvme {
 namespace {
 
 constexpr std::uint64_t kPage = RawClient::kPageBytes;
 
-// Asks again and again, up to kWaitNs.
-template <typename Done>
-bool wait(Done&& done) {
-  const std::uint64_t end_ns = steady_clock().now_ns() + kWaitNs;
-  while (!done()) {
-    if (steady_clock().now_ns() > end_ns) return false;
-    steady_clock().pause_ns(2 * kNsPerMs);
-  }
-  return true;
+std::unique_ptr<RawClient> connect(const Folder& folder) {
+  auto socket = vfio::user::Socket::connect(folder.socket);
+  REQUIRE(socket);
+  return std::make_unique<RawClient>(std::move(*socket));
 }
 
-struct Folder {
-  std::string path = (std::filesystem::temp_directory_path() / fmt::format("pollux-server-{}", getpid())).string();
-  std::string socket = path + "/nvme.sock";
-  Folder() {
-    std::filesystem::remove_all(path);
-    std::filesystem::create_directory(path);
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-};
-
-// The program in the background. What it prints goes to a file.
-class Program {
- public:
-  Program(const Folder& folder, std::vector<std::string> arguments)
-      : socket_(folder.socket), log_(folder.path + "/log") {
-    arguments.insert(arguments.begin(), {SOFTNVME, "--socket", folder.socket});
-    pid_ = fork();
-    REQUIRE(pid_ >= 0);
-    if (pid_ == 0) {
-      const int out = open(log_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
-      dup2(out, STDOUT_FILENO);
-      dup2(out, STDERR_FILENO);
-      std::vector<char*> argv;
-      for (std::string& argument : arguments) argv.push_back(argument.data());
-      argv.push_back(nullptr);
-      execv(argv[0], argv.data());
-      _exit(127);
-    }
-    REQUIRE(says("serving soft:"));
-  }
-  Program(const Program&) = delete;
-  ~Program() {
-    if (pid_ > 0) end(SIGKILL);
-  }
-
-  // The exit code; −1: it was ended by the signal.
-  int end(int signal) {
-    kill(pid_, signal);
-    int status = 0;
-    const bool ended = wait([&] { return waitpid(pid_, &status, WNOHANG) == pid_; });
-    if (!ended) kill(pid_, SIGKILL);
-    pid_ = -1;
-    REQUIRE(ended);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  std::string output() const {
-    std::ostringstream text;
-    text << std::ifstream(log_).rdbuf();
-    return text.str();
-  }
-  bool says(const std::string& text) const {
-    return wait([&] { return output().find(text) != std::string::npos; });
-  }
-  std::unique_ptr<RawClient> connect() const {
-    auto socket = vfio::user::Socket::connect(socket_);
-    REQUIRE(socket);
-    return std::make_unique<RawClient>(std::move(*socket));
-  }
-  // One who is served.
-  std::unique_ptr<RawClient> guest() const {
-    auto client = connect();
-    REQUIRE_FALSE(client->agree().header.is_error());
-    return client;
-  }
-
- private:
-  std::string socket_, log_;
-  pid_t pid_ = -1;
-};
+// One who is served.
+std::unique_ptr<RawClient> guest(const Folder& folder) {
+  auto client = connect(folder);
+  REQUIRE_FALSE(client->agree().header.is_error());
+  return client;
+}
 
 bench::ProgramResult refused(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), SOFTNVME);
@@ -119,8 +48,8 @@ TEST_CASE("SIGTERM and SIGINT end the server with 0, and its socket is gone") {
   const int signal = GENERATE(SIGTERM, SIGINT);
   const bool connected = GENERATE(false, true);
   Folder folder;
-  Program program(folder, {"size=1MiB"});
-  auto client = connected ? program.guest() : nullptr;
+  ServerProgram program(folder, {"size=1MiB"});
+  auto client = connected ? guest(folder) : nullptr;
   CHECK(program.end(signal) == 0);
   CHECK_FALSE(std::filesystem::exists(folder.socket));
   CHECK((program.output().find("disconnected, the server ends: 0 reads") != std::string::npos) == connected);
@@ -130,7 +59,7 @@ TEST_CASE("the socket is its owner's alone, or as --mode says") {
   const auto [arguments, mode] = GENERATE(
       table<std::vector<std::string>, unsigned>({{{"size=1MiB"}, 0600}, {{"--mode", "0666", "size=1MiB"}, 0666}}));
   Folder folder;
-  Program program(folder, arguments);
+  ServerProgram program(folder, arguments);
   struct stat info{};
   REQUIRE(stat(folder.socket.c_str(), &info) == 0);
   CHECK((info.st_mode & 0777) == mode);
@@ -145,9 +74,9 @@ TEST_CASE("a socket that nobody listens at is replaced; where a server listens, 
     folder.socket.copy(address.sun_path, sizeof address.sun_path - 1);
     REQUIRE(bind(stale.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
   }
-  Program program(folder, {"size=1MiB"});
+  ServerProgram program(folder, {"size=1MiB"});
   CHECK(refused({"--socket", folder.socket}).err.find("a server listens at") != std::string::npos);
-  CHECK(program.guest()->read(VFIO_PCI_CONFIG_REGION_INDEX, 0, 4) == 0x0021'1cc1);
+  CHECK(guest(folder)->read(VFIO_PCI_CONFIG_REGION_INDEX, 0, 4) == 0x0021'1cc1);
   CHECK(refused({"--socket", folder.path + "/log"}).err.find("is no socket") != std::string::npos);
   CHECK(std::filesystem::exists(folder.path + "/log"));
 }
@@ -168,10 +97,10 @@ TEST_CASE("a command line that is wrong is refused in one line that says what to
 
 TEST_CASE("clients are served one after the other, named when they come, and their deeds told when they go") {
   Folder folder;
-  Program program(folder, {"size=1MiB"});
+  ServerProgram program(folder, {"size=1MiB"});
   for (int i = 0; i < 3; ++i) {
     SharedFile memory(4 * kPage);
-    auto client = program.guest();
+    auto client = guest(folder);
     client->bring_up(memory);
     client->identify();
     CHECK(client->answered());
@@ -190,50 +119,50 @@ TEST_CASE("clients are served one after the other, named when they come, and the
 
 TEST_CASE("while one is connected another is sent away, and then may come") {
   Folder folder;
-  Program program(folder, {"size=1MiB"});
-  auto first = program.guest();
-  auto second = program.connect();
+  ServerProgram program(folder, {"size=1MiB"});
+  auto first = guest(folder);
+  auto second = connect(folder);
   const auto closed = second->socket.receive(kWaitNs);
   REQUIRE_FALSE(closed);
   CHECK(closed.error().os_error == ECONNRESET);
   CHECK(program.says("sent away"));
   CHECK(first->read(VFIO_PCI_CONFIG_REGION_INDEX, 0, 4) == 0x0021'1cc1);
   first.reset();
-  program.guest();
+  guest(folder);
 }
 
 TEST_CASE("a client that talks nonsense is disconnected, and the next is served") {
   Folder folder;
-  Program program(folder, {"size=1MiB"});
+  ServerProgram program(folder, {"size=1MiB"});
   {
-    auto client = program.connect();
+    auto client = connect(folder);
     std::vector<std::byte> noise(4096, std::byte{0xa5});
     REQUIRE(write(client->socket.fd(), noise.data(), noise.size()) > 0);
     CHECK(program.says("disconnected, "));
   }
   {
-    auto client = program.guest();
+    auto client = guest(folder);
     const Header header{.command = Command::device_reset, .size = 64};
     REQUIRE(write(client->socket.fd(), &header, sizeof header) == sizeof header);  // and closes
   }
-  CHECK(program.guest()->refusal(Command::device_reset) == 0);
+  CHECK(guest(folder)->refusal(Command::device_reset) == 0);
   CHECK(program.end(SIGTERM) == 0);
 }
 
 TEST_CASE("a client that says nothing does not keep the place for ever") {
   Folder folder;
-  Program program(folder, {"size=1MiB"});
-  auto silent = program.connect();
+  ServerProgram program(folder, {"size=1MiB"});
+  auto silent = connect(folder);
   CHECK(program.says("disconnected, it did not say what version it speaks"));
-  CHECK(program.guest()->refusal(Command::device_reset) == 0);
+  CHECK(guest(folder)->refusal(Command::device_reset) == 0);
 }
 
 TEST_CASE("a client that truncates the memory that it shared is disconnected, and the next is served") {
   Folder folder;
-  Program program(folder, {"size=1MiB"});
+  ServerProgram program(folder, {"size=1MiB"});
   for (int i = 0; i < 2; ++i) {
     SharedFile memory(4 * kPage);
-    auto client = program.guest();
+    auto client = guest(folder);
     client->bring_up(memory);
     memory.truncate(0);
     client->ring(0, 1);
@@ -243,7 +172,7 @@ TEST_CASE("a client that truncates the memory that it shared is disconnected, an
   }
   CHECK(program.says("disconnected, it took away memory that it had shared"));
   SharedFile memory(4 * kPage);
-  auto client = program.guest();
+  auto client = guest(folder);
   client->bring_up(memory);
   client->identify();
   CHECK(client->answered());
@@ -252,15 +181,15 @@ TEST_CASE("a client that truncates the memory that it shared is disconnected, an
 
 TEST_CASE("a SIGBUS that no client's memory explains ends the server") {
   Folder folder;
-  Program program(folder, {"size=1MiB"});
+  ServerProgram program(folder, {"size=1MiB"});
   CHECK(program.end(SIGBUS) == -1);
 }
 
 TEST_CASE("a client that fills its eventfd cannot stop the server") {
   Folder folder;
-  Program program(folder, {"size=1MiB"});
+  ServerProgram program(folder, {"size=1MiB"});
   SharedFile memory(4 * kPage);
-  auto client = program.guest();
+  auto client = guest(folder);
   const vfio::FileDescriptor eventfd(::eventfd(0, EFD_CLOEXEC));  // a write waits while it is full
   REQUIRE(client->set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1,
                            {eventfd.get()}) == 0);
@@ -271,7 +200,7 @@ TEST_CASE("a client that fills its eventfd cannot stop the server") {
   REQUIRE(client->answered());
   CHECK(client->refusal(Command::device_reset) == 0);
   client.reset();
-  CHECK(program.guest()->refusal(Command::device_reset) == 0);
+  CHECK(guest(folder)->refusal(Command::device_reset) == 0);
   CHECK(program.end(SIGTERM) == 0);
 }
 
