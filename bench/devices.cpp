@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "pollux/bench/random.hpp"
 #include "pollux/softnvme.hpp"
@@ -12,6 +13,7 @@ namespace pollux::bench {
 namespace {
 
 constexpr std::size_t kMaxViolationsShown = 8;
+constexpr std::uint64_t kMaxReconnectMs = std::numeric_limits<std::uint32_t>::max();
 
 }  // namespace
 
@@ -27,18 +29,25 @@ Result<Devices> Devices::open(const JobList& list) {
     drive_of.push_back(static_cast<std::size_t>(found - devices.drives_.begin()));
     nsid_of.push_back(address->nsid.value_or(0));
     if (found == devices.drives_.end()) {
-      devices.drives_.push_back({job.filename, key, job.numjobs, nullptr});
+      devices.drives_.push_back({job.filename, key, job.numjobs, job.reconnect_ns, nullptr});
     } else {
       found->jobs += job.numjobs;
+      found->reconnect_ns = std::max(found->reconnect_ns, job.reconnect_ns);
     }
   }
 
   const vfio::Scheme schemes[] = {softnvme::scheme()};
   for (Opened& opened : devices.drives_) {
     const auto wanted = static_cast<std::uint16_t>(std::min(opened.jobs, kMaxJobs));
-    auto drive = Drive::open(opened.address, {.schemes = schemes, .io_queues = wanted});
+    const auto reconnect_ms = static_cast<std::uint32_t>(std::min(opened.reconnect_ns / kNsPerMs, kMaxReconnectMs));
+    auto drive = Drive::open(opened.address, {.schemes = schemes, .io_queues = wanted, .reconnect_ms = reconnect_ms});
     if (!drive) return std::unexpected(drive.error());
     opened.drive = std::move(*drive);
+    if (reconnect_ms != 0 && !opened.drive->controller().device().may_come_back()) {
+      return fail(fmt::format("{}: reconnect waits for a server that comes back, and this device has none behind it",
+                              opened.address),
+                  "leave it out, or name a vfio-user: device");
+    }
     const std::string warning = opened.drive->space()->io().warning();
     if (!warning.empty()) devices.note("warning: " + opened.address + ": " + warning);
     const unsigned granted = opened.drive->controller().io_queue_limit();
@@ -62,6 +71,7 @@ Result<std::unique_ptr<PolluxEngine>> Devices::engine_for(const PlannedJob& plan
   ChannelOptions options;
   options.depth = static_cast<std::uint16_t>(job.iodepth);
   options.wait = job.wait;
+  options.reissue_writes = job.reissue_writes;
   auto channel = drive.open_channel(planned.ns, options);
   if (!channel) return std::unexpected(channel.error());
   const unsigned depth = (*channel)->depth();

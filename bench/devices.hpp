@@ -19,7 +19,7 @@ namespace pollux::bench {
 class Devices {
  public:
   // Opens what the jobs name. Errors: those of Drive::open and open_namespace; more jobs than the controller grants
-  // queue pairs.
+  // queue pairs; reconnect for a device that never comes back.
   static Result<Devices> open(const JobList& list);
 
   // Where each job of the list was placed, in the list's order.
@@ -42,9 +42,10 @@ class Devices {
 
  private:
   struct Opened {
-    std::string address;  // as first named
-    std::string key;      // the address without ,ns=
-    std::uint64_t jobs;   // queue pairs wanted
+    std::string address;         // as first named
+    std::string key;             // the address without ,ns=
+    std::uint64_t jobs;          // queue pairs wanted
+    std::uint64_t reconnect_ns;  // the longest that a job wants
     std::unique_ptr<Drive> drive;
   };
 

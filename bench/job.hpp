@@ -53,6 +53,8 @@ struct Job {
   bool group_reporting = false;
   bool verify = false;  // verify=crc32c
   Wait wait = Wait::poll;
+  std::uint64_t reconnect_ns = 0;  // 0: a server that goes is lost at once
+  bool reissue_writes = false;
 
   // The options of this job as they were written, for the report: not what [global] gave.
   std::vector<std::pair<std::string, std::string>> given;

@@ -149,6 +149,10 @@ constexpr Option kOptions[] = {
      [](Job& j, Name n, Value v) { return set_switch(j.group_reporting, n, v); }},
     {"wait", "WAY", "how a job waits for completions: poll, adaptive (spins, then sleeps), interrupt or monitor",
      set_wait},
+    {"reconnect", "TIME", "how long a server behind vfio-user:PATH may be away before its device counts as lost",
+     [](Job& j, Name n, Value v) { return set_time(j.reconnect_ns, n, v); }},
+    {"reissue_writes", "", "send writes again, too, that a reset or the server's end has interrupted",
+     [](Job& j, Name n, Value v) { return set_switch(j.reissue_writes, n, v); }},
     {"verify", "crc32c", "check what is read of what this run wrote, in the mix and in a last pass", set_verify},
 };
 

@@ -138,6 +138,7 @@ LoopPlan loop_plan(const Job& job, const Range& range, std::uint32_t number, std
                 .seed = mix(mix(job.randseed) + number)};
   plan.offset_bytes = range.first;
   plan.block_bytes = job.bs;
+  plan.stall_limit_ns += job.reconnect_ns;
   plan.max_ios = job.time_based ? 0 : plan.shape.blocks;
   if (job.number_ios != 0) plan.max_ios = plan.max_ios == 0 ? job.number_ios : std::min(plan.max_ios, job.number_ios);
   plan.runtime_ns = job.runtime_ns;

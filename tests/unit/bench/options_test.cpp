@@ -69,7 +69,8 @@ TEST_CASE("every option of the table sets its field") {
       {"number_ios", "99"},    {"randseed", "5"},
       {"norandommap", "1"},    {"thread", "0"},
       {"group_reporting", ""}, {"verify", "crc32c"},
-      {"wait", "adaptive"},
+      {"wait", "adaptive"},    {"reconnect", "5s"},
+      {"reissue_writes", ""},
   };
   for (const auto& [name, value] : settings) {
     INFO(name);
@@ -95,6 +96,8 @@ TEST_CASE("every option of the table sets its field") {
   CHECK(job.group_reporting);
   CHECK(job.verify);
   CHECK(job.wait == Wait::adaptive);
+  CHECK(job.reconnect_ns == 5'000'000'000);
+  CHECK(job.reissue_writes);
 }
 
 TEST_CASE("a filename is one address, never split at colons") {
@@ -135,6 +138,7 @@ TEST_CASE("a wrong value is named with its option and the nearest valid value") 
       {"number_ios", "0", "1"},
       {"wait", "intterupt", "interrupt"},
       {"wait", "spin", "poll"},
+      {"reconnect", "soon", "10s"},
   };
   for (const Case& c : cases) {
     const std::string message = error_of(c.name, c.value);

@@ -6,9 +6,11 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <nlohmann/json.hpp>
 
 #include "pollux/tests/unit/bench/program.hpp"
+#include "pollux/tests/unit/softnvme/server_program.hpp"
 
 using namespace pollux::bench;
 
@@ -211,4 +213,46 @@ TEST_CASE("a full disk behind file= ends the job with the write that failed, and
 TEST_CASE("help and version are answers, not errors") {
   CHECK(bench({"--help"}).exit_code == 0);
   CHECK(has(bench({"--version"}).out, "pollux-bench "));
+}
+
+TEST_CASE("a verified mix goes on where a server that was killed comes back, and finds what it wrote") {
+  pollux::softnvme::Folder folder;
+  const std::vector<std::string> serving = {"file=" + folder.path + "/drive,size=16MiB"};
+  std::optional<pollux::softnvme::ServerProgram> server(std::in_place, folder, serving);
+  auto run = std::async(std::launch::async, [&] {
+    return bench({"--filename=vfio-user:" + folder.socket, "--rw=randrw", "--iodepth=16", "--verify=crc32c",
+                  "--time_based", "--runtime=1500ms", "--reconnect=10s", "--reissue_writes"});
+  });
+  CHECK(server->says("connected"));
+  pollux::steady_clock().pause_ns(300 * pollux::kNsPerMs);  // some way into the mix
+  CHECK(server->end(SIGKILL) == -1);
+  server.emplace(folder, serving);
+  const auto result = run.get();
+  INFO(result.out << result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(has(result.out, "mismatches: 0\n"));
+  CHECK(server->says(" left: "));
+  CHECK(server->says("; no violation"));
+}
+
+TEST_CASE("without reconnect the death of the server ends the run, and the cause is said") {
+  pollux::softnvme::Folder folder;
+  pollux::softnvme::ServerProgram server(folder, {"size=16MiB"});
+  auto run = std::async(std::launch::async,
+                        [&] { return endless({}, {"--filename=vfio-user:" + folder.socket, "--rw=randread"}); });
+  CHECK(server.says("connected"));
+  pollux::steady_clock().pause_ns(200 * pollux::kNsPerMs);
+  CHECK(server.end(SIGKILL) == -1);
+  const auto result = run.get();
+  INFO(result.out << result.err);
+  CHECK(result.exit_code == 1);
+  CHECK(has(result.err, "nvme.sock: the controller is lost: the other side has closed the connection"));
+}
+
+TEST_CASE("reconnect is refused for a device that never comes back") {
+  const auto result = bench({"--filename=soft:size=1MiB", "--reconnect=1s", "--number_ios=1"});
+  CHECK(result.exit_code == 1);
+  CHECK(result.out.empty());
+  CHECK(lines(result.err) == 1);
+  CHECK(has(result.err, "name a vfio-user: device"));
 }
