@@ -80,8 +80,8 @@ class RawClient {
   // of 16 entries in the first two pages of the memory.
   void bring_up(SharedFile& memory);
   void submit(const nvme::Command& command);  // its CID is its slot
-  void identify();                     // into the third page
-  bool answered();                     // the next command, within kWaitNs
+  void identify();                            // into the third page
+  bool answered();                            // the next command, within kWaitNs
   void ring(std::uint32_t word, std::uint32_t value) { __atomic_store_n(doorbells + word, value, __ATOMIC_RELEASE); }
 
   static constexpr std::uint64_t kIova = 0x10'0000;
