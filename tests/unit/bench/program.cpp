@@ -8,15 +8,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
+#include <cerrno>
 #include <csignal>
 #include <fstream>
+#include <system_error>
 #include <thread>
 
 namespace pollux::bench {
 namespace {
 
 using Time = std::chrono::steady_clock;
+
+// No REQUIRE: a test may run the program in another thread than its own, and Catch knows one thread.
+void must(bool done, const char* what) {
+  if (!done) throw std::system_error(errno, std::generic_category(), what);
+}
 
 [[noreturn]] void become(const std::vector<std::string>& arguments, int out, int err, const ProgramOptions& options) {
   dup2(out, STDOUT_FILENO);
@@ -84,15 +90,15 @@ void collect(int out, int err, ProgramResult& result, Time::time_point deadline)
 ProgramResult run_program(const std::vector<std::string>& arguments, const ProgramOptions& options) {
   const auto deadline = Time::now() + std::chrono::seconds(kTimeoutS);
   int out[2], err[2];
-  REQUIRE(pipe2(out, O_CLOEXEC) == 0);
+  must(pipe2(out, O_CLOEXEC) == 0, "pipe2");
   if (options.terminal) {
-    REQUIRE(openpty(&err[0], &err[1], nullptr, nullptr, nullptr) == 0);
+    must(openpty(&err[0], &err[1], nullptr, nullptr, nullptr) == 0, "openpty");
   } else {
-    REQUIRE(pipe2(err, O_CLOEXEC) == 0);
+    must(pipe2(err, O_CLOEXEC) == 0, "pipe2");
   }
   if (options.unread_output) fill_pipe(out[1]);
   const pid_t pid = fork();
-  REQUIRE(pid >= 0);
+  must(pid >= 0, "fork");
   if (pid == 0) become(arguments, out[1], err[1], options);
   close(out[1]);
   close(err[1]);
@@ -106,7 +112,7 @@ ProgramResult run_program(const std::vector<std::string>& arguments, const Progr
   close(out[0]);
   close(err[0]);
   int status = 0;
-  REQUIRE(waitpid(pid, &status, 0) == pid);
+  must(waitpid(pid, &status, 0) == pid, "waitpid");
   if (WIFEXITED(status)) result.exit_code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) result.ended_by = WTERMSIG(status);
   return result;
