@@ -3,6 +3,7 @@
 #include <benchmark/benchmark.h>
 
 #include <chrono>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
@@ -10,6 +11,7 @@
 
 #include "pollux/bench/micro/paths.hpp"
 #include "pollux/bench/micro/shared_loopback.hpp"
+#include "pollux/bench/random.hpp"
 #include "pollux/dma/iova_allocator.hpp"
 #include "pollux/driver/block/block.hpp"
 #include "pollux/driver/queue/prp.hpp"
@@ -144,6 +146,23 @@ void buffer_slice(benchmark::State& state) {
   }
 }
 
+// What memory behind a software controller can give at best: pieces of much memory, in no order, into a few buffers.
+void copy(benchmark::State& state) {
+  const auto bytes = static_cast<std::size_t>(state.range(0));
+  constexpr std::size_t kSourceBytes = 256u << 20;
+  constexpr std::size_t kBuffers = 4;
+  const std::vector<std::byte> source(kSourceBytes, std::byte{1});
+  std::vector<std::byte> buffers(kBuffers * bytes, std::byte{2});
+  bench::Random random(1);
+  std::size_t turn = 0;
+  for (auto _ : state) {
+    const std::size_t piece = random.below(kSourceBytes / bytes);
+    std::memcpy(buffers.data() + turn++ % kBuffers * bytes, source.data() + piece * bytes, bytes);
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * state.range(0));
+}
+
 void register_all() {
   for (const PathEntry& entry : paths()) {
     const std::string name(entry.name);
@@ -170,6 +189,7 @@ void register_all() {
   benchmark::RegisterBenchmark("iova/bytes", iova_allocation)->Arg(4096)->Arg(2 << 20);
   benchmark::RegisterBenchmark("buffer/bytes", buffer_allocation)->Arg(4096)->Arg(2 << 20);
   benchmark::RegisterBenchmark("buffer/slice", buffer_slice);
+  benchmark::RegisterBenchmark("copy/bytes", copy)->Arg(128 << 10)->UseRealTime();
 }
 
 }  // namespace
