@@ -33,11 +33,15 @@ bool lies_in_file(int fd, std::uint64_t offset, std::uint64_t size_bytes) {
 
 }  // namespace
 
+vfio::Iova SharedMemory::last_byte(const Mappings::value_type& mapping) {
+  return mapping.first + (mapping.second.size_bytes - 1);
+}
+
 bool SharedMemory::overlaps(vfio::Iova first, vfio::Iova last) const {
   const auto after = mappings_.upper_bound(last);
   if (after == mappings_.begin()) return false;
   const auto below = std::prev(after);
-  return below->first + (below->second.size_bytes - 1) >= first;
+  return last_byte(*below) >= first;
 }
 
 Result<void> SharedMemory::map(const DmaMapPayload& wanted, const vfio::FileDescriptor& file) {
@@ -93,12 +97,13 @@ Result<void> SharedMemory::unmap(const DmaUnmapPayload& wanted) {
   if (wanted.size_bytes == 0) return {};
   const vfio::Iova last = wanted.iova + (wanted.size_bytes - 1);
   if (last < wanted.iova) return fail_errno(EINVAL, range + ": it ends beyond 2^64");
-  if (const auto found = mappings_.find(wanted.iova);
-      found != mappings_.end() && found->second.size_bytes == wanted.size_bytes) {
-    remove(found);
-  } else if (overlaps(wanted.iova, last)) {
-    return fail_errno(EINVAL, range + ": no mapping was made of just these");
-  }
+  auto mapping = mappings_.lower_bound(wanted.iova);
+  const auto end = mappings_.upper_bound(last);
+  if (mapping != mappings_.begin() && last_byte(*std::prev(mapping)) >= wanted.iova)
+    return fail_errno(EINVAL, range + ": it begins within a mapping");
+  if (mapping != end && last_byte(*std::prev(end)) > last)
+    return fail_errno(EINVAL, range + ": it ends within a mapping");
+  while (mapping != end) mapping = remove(mapping);
   return {};
 }
 

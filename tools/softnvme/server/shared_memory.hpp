@@ -23,7 +23,9 @@ class SharedMemory {
   // afterwards. Errors: EINVAL (alignment, flags, an end beyond 2^64 or beyond the file's), EEXIST, ENOSPC, and mmap's.
   Result<void> map(const vfio::user::DmaMapPayload& wanted, const vfio::FileDescriptor& file);
 
-  // DMA_UNMAP of exactly one mapping, of a range where there is none, or of everything (kUnmapAll). Error: EINVAL.
+  // DMA_UNMAP of the mappings in a range, which may be none, or of everything (kUnmapAll); as the kernel's type1v2 has
+  // it. QEMU takes back with one message what a vIOMMU's driver mapped by the page. Error: EINVAL where the range cuts
+  // a mapping, and nothing is unmapped.
   Result<void> unmap(const vfio::user::DmaUnmapPayload& wanted);
 
   void clear();
@@ -38,6 +40,7 @@ class SharedMemory {
   };
   using Mappings = std::map<vfio::Iova, Mapping>;
 
+  static vfio::Iova last_byte(const Mappings::value_type& mapping);
   bool overlaps(vfio::Iova first, vfio::Iova last) const;
   Result<void> map_file(const vfio::user::DmaMapPayload& wanted, const vfio::FileDescriptor& file, Mapping& mapping);
   Mappings::iterator remove(Mappings::iterator mapping);
