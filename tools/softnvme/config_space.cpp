@@ -19,6 +19,10 @@ constexpr std::uint32_t kBarMemory64 = 0x4;
 
 // The capabilities, one behind the other.
 constexpr std::size_t kPm = 0x40;
+constexpr std::size_t kPowerState = kPm + 4;
+constexpr std::uint8_t kPowerStateMask = 0x03;
+constexpr std::uint8_t kD0 = 0;
+constexpr std::uint8_t kD3hot = 3;
 constexpr std::size_t kMsix = 0x50;
 constexpr std::size_t kPcie = 0x60;
 constexpr std::size_t kMsi = 0xa0;
@@ -42,8 +46,8 @@ ConfigSpace::ConfigSpace(std::uint32_t vectors) {
   put(0x3c, 0, 1, 0xff);  // interrupt line
   // The interrupt pin stays 0: there is no INTx.
 
-  put(kPm, 0x01 | kMsix << 8 | 0x0003u << 16, 4);  // version 3
-  put(kPm + 4, 0x0008, 4);                         // D0, no soft reset; D3hot is not modelled
+  put(kPm, 0x01 | kMsix << 8 | 0x0003u << 16, 4);      // version 3
+  put(kPowerState, 0x0008 | kD0, 4, kPowerStateMask);  // no soft reset: nothing is forgotten in D3hot
 
   put(kMsix, 0x11 | kPcie << 8 | (vectors - 1) << 16, 4, 0xc000'0000);  // enable, function mask
   put(kMsix + 4, kMsixTableOffset, 4);
@@ -76,16 +80,28 @@ void ConfigSpace::read(std::uint64_t offset, std::span<std::byte> into) const {
 
 bool ConfigSpace::write(std::uint64_t offset, std::span<const std::byte> from) {
   bool reset = false;
+  const std::uint8_t state_before = power_state();
   for (std::size_t i = 0; i < from.size(); ++i) {
     const auto value = static_cast<std::uint8_t>(from[i]);
     const std::uint8_t mask = writable_[offset + i];
     bytes_[offset + i] = static_cast<std::uint8_t>((bytes_[offset + i] & ~mask) | (value & mask));
     if (offset + i == kDeviceControl + 1 && (value & kInitiateFlr >> 8) != 0) reset = true;
   }
+  if (reset) {
+    set_power_state(kD0);
+  } else if (power_state() != kD0 && power_state() != kD3hot) {
+    set_power_state(state_before);  // the optional states: the write is discarded (7.5.2.2)
+  }
   return reset;
 }
 
-bool ConfigSpace::bus_master() const { return (bytes_[kCommand] & kBusMaster) != 0; }
-bool ConfigSpace::memory_space() const { return (bytes_[kCommand] & kMemorySpace) != 0; }
+std::uint8_t ConfigSpace::power_state() const { return bytes_[kPowerState] & kPowerStateMask; }
+
+void ConfigSpace::set_power_state(std::uint8_t state) {
+  bytes_[kPowerState] = static_cast<std::uint8_t>((bytes_[kPowerState] & ~kPowerStateMask) | state);
+}
+
+bool ConfigSpace::bus_master() const { return power_state() == kD0 && (bytes_[kCommand] & kBusMaster) != 0; }
+bool ConfigSpace::memory_space() const { return power_state() == kD0 && (bytes_[kCommand] & kMemorySpace) != 0; }
 
 }  // namespace pollux::softnvme

@@ -31,10 +31,14 @@ class ConfigSpace {
   // True: the write asked for a function level reset.
   bool write(std::uint64_t offset, std::span<const std::byte> from);
 
+  // Neither in D3hot: there a function answers configuration requests alone, and makes none (PCI Express base 4.0,
+  // 5.3.1.4.1).
   bool bus_master() const;
   bool memory_space() const;
 
  private:
+  std::uint8_t power_state() const;
+  void set_power_state(std::uint8_t state);
   void put(std::size_t offset, std::uint32_t value, unsigned bytes, std::uint32_t writable = 0);
 
   std::array<std::uint8_t, kConfigSpaceBytes> bytes_{};

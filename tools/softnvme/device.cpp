@@ -156,8 +156,9 @@ Result<void> SoftDeviceThread::check_access(RegionIndex index, std::uint64_t off
                             size_bytes, offset, static_cast<unsigned>(index), region_bytes));
   }
   if (index == RegionIndex::bar0 && !config_space_.memory_space()) {
-    return fail_errno(EIO, fmt::format("{}: {} of BAR0 while memory space is off", address_.text, verb),
-                      "set bit 1 of the PCI Command register");
+    return fail_errno(
+        EIO, fmt::format("{}: {} of BAR0 while memory space is off, or the function in D3hot", address_.text, verb),
+        "set bit 1 of the PCI Command register, and PMCSR's power state to 0");
   }
   return {};
 }

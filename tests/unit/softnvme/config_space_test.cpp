@@ -73,6 +73,30 @@ TEST_CASE("the Command register takes its bits and no others; what is read-only 
   CHECK(get(space, 0, 4) == 0x0021'1cc1);
 }
 
+TEST_CASE("in D3hot a function has neither memory space nor bus master, and comes back with what it had") {
+  ConfigSpace space(1);
+  constexpr std::uint64_t kPowerState = 0x44;
+  constexpr std::uint32_t kNoSoftReset = 0x8;
+  put(space, 4, 0x6, 2);
+  put(space, kPowerState, 3, 2);
+  CHECK(get(space, kPowerState, 2) == (kNoSoftReset | 3));
+  CHECK_FALSE(space.memory_space());
+  CHECK_FALSE(space.bus_master());
+  SECTION("woken") { put(space, kPowerState, 0, 2); }
+  SECTION("reset") { put(space, 0x68, 0x8000, 2); }
+  CHECK(get(space, kPowerState, 2) == kNoSoftReset);
+  CHECK(space.memory_space());
+  CHECK(space.bus_master());
+}
+
+TEST_CASE("D1 and D2, which are not offered, are not entered") {
+  ConfigSpace space(1);
+  const std::uint32_t before = GENERATE(0u, 3u);
+  put(space, 0x44, before, 2);
+  put(space, 0x44, GENERATE(1u, 2u), 2);
+  CHECK((get(space, 0x44, 2) & 3) == before);
+}
+
 TEST_CASE("BAR0 is sized as any BAR is") {
   ConfigSpace space(1);
   put(space, 0x10, 0xffff'ffff, 4);
