@@ -32,10 +32,13 @@ struct Interrupted : TestDevice {
   }
 
   vfio::Device& device() { return drive->controller().device(); }
-  void install() {
+  Result<void> try_install(InterruptIndex index) {
     std::array<int, kVectors> fds{};
     for (std::size_t v = 0; v < kVectors; ++v) fds[v] = eventfds[v].fd();
-    const auto installed = device().set_interrupts(InterruptIndex::msix, fds);
+    return device().set_interrupts(index, fds);
+  }
+  void install(InterruptIndex index = InterruptIndex::msix) {
+    const auto installed = try_install(index);
     if (!installed) FAIL(installed.error().message());
   }
   // What was signalled up to now is forgotten, once it has had the time to arrive.
@@ -153,6 +156,27 @@ TEST_CASE_METHOD(Interrupted, "interrupts are turned off and on again, and a set
   CHECK_FALSE(signals(2, kQuietNs));
   install();
   CHECK(signals(2, kWaitNs));
+}
+
+TEST_CASE_METHOD(Interrupted, "MSI signals as MSI-X does; a device without it refuses") {
+  REQUIRE(device().set_interrupts(InterruptIndex::msix, {}));
+  if (device().interrupt_info(InterruptIndex::msi)->count == 0) {
+    CHECK_FALSE(try_install(InterruptIndex::msi));
+    install();  // and MSI-X still can be had
+    return;
+  }
+  install(InterruptIndex::msi);
+  REQUIRE(drive->reset());
+  {
+    Queue queue(*drive, ns, std::uint16_t{2});
+    quiet();
+    Request request;
+    queue.submit(request);
+    REQUIRE(eventfds[2].wait(kWaitNs));
+    CHECK(queue.finish(request));
+    CHECK_FALSE(eventfds[1].wait(kQuietNs));
+  }
+  REQUIRE(device().set_interrupts(InterruptIndex::msi, {}));
 }
 
 TEST_CASE_METHOD(Interrupted, "channels work beside a queue that signals, and wake nobody") {
