@@ -2,6 +2,7 @@
 
 #include <cassert>
 #include <cstring>
+#include <utility>
 
 #include "pollux/vfio/clock.hpp"
 
@@ -16,11 +17,13 @@ Result<std::unique_ptr<AdminQueue>> AdminQueue::create(dma::Space& space) {
 void AdminQueue::restart(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell) {
   pair_.emplace(memory_.make_queue(submission_doorbell, completion_doorbell));
   timed_out_ = false;
+  listening_ = events_refused_ = false;
+  event_.reset();
 }
 
 void AdminQueue::start(const Command& command, std::span<const std::byte> data, DataDirection direction,
-                       std::uint64_t now_ns) {
-  assert(usable() && pair_->in_flight() == 0 && data.size() <= kAdminDataBytes);
+                       std::uint64_t now_ns, std::uint32_t timeout_ms) {
+  assert(usable() && pair_->in_flight() == (listening_ ? 1 : 0) && data.size() <= kAdminDataBytes);
   if (direction != DataDirection::none) {
     std::uint64_t* const page = data_page().entries;
     std::memset(page, 0, kAdminDataBytes);
@@ -28,7 +31,8 @@ void AdminQueue::start(const Command& command, std::span<const std::byte> data, 
   }
   result_.reset();
   opcode_ = static_cast<std::uint8_t>(cdw0::kOpcode.of(command.cdw0));
-  deadline_ns_ = now_ns + kAdminTimeoutMs * kNsPerMs;
+  timeout_ms_ = timeout_ms;
+  deadline_ns_ = now_ns + timeout_ms * kNsPerMs;
   [[maybe_unused]] const bool taken = pair_->submit(on_done, this, 0, [&](Command& slot, std::uint16_t) {
     slot = command;
     if (direction != DataDirection::none) slot.prp1 = data_page().iova;
@@ -46,10 +50,31 @@ Result<std::optional<AdminResult>> AdminQueue::step(std::uint64_t now_ns) {
   pair_->poll(kDepth);
   if (!result_ && now_ns >= deadline_ns_) {
     timed_out_ = true;
-    return fail(fmt::format("admin command {:#04x} was not answered within {} ms", opcode_, kAdminTimeoutMs),
+    return fail(fmt::format("admin command {:#04x} was not answered within {} ms", opcode_, timeout_ms_),
                 "the controller hangs: reset it or power it off");
   }
   return result_;
+}
+
+void AdminQueue::listen() {
+  if (!usable() || listening_ || events_refused_) return;
+  listening_ = pair_->submit(on_event, this, 0, [](Command& slot, std::uint16_t) {
+    slot = {};
+    slot.cdw0 = static_cast<std::uint32_t>(AdminOpcode::async_event_request);
+  });
+  pair_->ring();
+}
+
+void AdminQueue::on_event(void* context, Status status) noexcept {
+  auto* const queue = static_cast<AdminQueue*>(context);
+  queue->listening_ = false;
+  queue->events_refused_ = !status.ok();
+  if (status.ok()) queue->event_ = queue->pair_->result_dw0();
+}
+
+std::optional<std::uint32_t> AdminQueue::take_event() {
+  if (usable()) pair_->poll(kDepth);
+  return std::exchange(event_, std::nullopt);
 }
 
 }  // namespace pollux::nvme

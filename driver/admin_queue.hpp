@@ -1,6 +1,6 @@
-// The admin queue as the controller's owner uses it: one command at a time, with one page of data. A machine: start(),
-// then step() until it answers. Its memory lives as long as this object, so that a command that never completes can do
-// no harm later. NVMe base 2.0c, 3.3.1, 5.
+// The admin queue as the controller's owner uses it: one command at a time, with one page of data, and beside it one
+// Asynchronous Event Request. A machine: start(), then step() until it answers. Its memory lives as long as this
+// object, so that a command that never completes can do no harm later. NVMe base 2.0c, 3.3.1, 5, 5.2.
 #pragma once
 
 #include <cstdint>
@@ -36,13 +36,20 @@ class AdminQueue {
   // Empties both rings for a controller that is disabled; the doorbells are those of queue 0.
   void restart(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell);
 
-  // Sends one command; none may be in flight. The command's PRP1 becomes the data page if there is data: at most
-  // kAdminDataBytes, copied from `data` when it goes to the controller.
-  void start(const Command& command, std::span<const std::byte> data, DataDirection direction, std::uint64_t now_ns);
+  // Sends one command; none but the event request may be in flight. The command's PRP1 becomes the data page if there
+  // is data: at most kAdminDataBytes, copied from `data` when it goes to the controller.
+  void start(const Command& command, std::span<const std::byte> data, DataDirection direction, std::uint64_t now_ns,
+             std::uint32_t timeout_ms = kAdminTimeoutMs);
 
-  // The answer, once there is one. Error: none within kAdminTimeoutMs; from then on the queue is of no use until
-  // restart().
+  // The answer, once there is one. Error: none within the timeout; from then on the queue is of no use until restart().
   Result<std::optional<AdminResult>> step(std::uint64_t now_ns);
+
+  // Sends the event request, which has no timeout, unless one is in flight or the controller has refused one since
+  // restart().
+  void listen();
+
+  // Dword 0 of the event request's completion, once.
+  std::optional<std::uint32_t> take_event();
 
   // What the controller returned, valid until the next start().
   std::span<const std::byte, kAdminDataBytes> data() const {
@@ -56,14 +63,19 @@ class AdminQueue {
 
   explicit AdminQueue(QueueMemory memory) : memory_(std::move(memory)) {}
   static void on_done(void* context, Status status) noexcept;
+  static void on_event(void* context, Status status) noexcept;
   PrpList data_page() const { return memory_.list(0); }
 
   QueueMemory memory_;
   std::optional<QueuePair> pair_;
   std::optional<AdminResult> result_;
   std::uint8_t opcode_ = 0;
+  std::uint32_t timeout_ms_ = 0;
   std::uint64_t deadline_ns_ = 0;
   bool timed_out_ = false;
+  bool listening_ = false;
+  bool events_refused_ = false;
+  std::optional<std::uint32_t> event_;
 };
 
 }  // namespace pollux::nvme

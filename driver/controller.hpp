@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,6 +19,7 @@
 
 #include "pollux/dma/space.hpp"
 #include "pollux/driver/admin_queue.hpp"
+#include "pollux/driver/event.hpp"
 #include "pollux/driver/registers.hpp"
 #include "pollux/driver/shadow_doorbells.hpp"
 #include "pollux/driver/spec/field.hpp"
@@ -104,11 +106,17 @@ class Controller {
   Result<void> reset(ResetReach reach = ResetReach::controller);
   Result<void> shutdown();
 
-  // The administrator's turn: looks whether the controller is alive, moves the coarse clock, resets when an owner has
-  // asked for it or the link has reported an error, gives the device back when the machine wants it (somebody unbinds
-  // it, or it is being removed), and calls for one that is away and may come back. Cheap enough for every few
-  // milliseconds. Error: the controller is lost; every owner is told to stop.
+  // The administrator's turn: looks whether the controller is alive, moves the coarse clock, aborts what an owner asked
+  // to have aborted, resets when an owner has asked for it or the link has reported an error, takes what event the
+  // controller reports, gives the device back when the machine wants it (somebody unbinds it, or it is being removed),
+  // and calls for one that is away and may come back. Cheap enough for every few milliseconds. Error: the controller is
+  // lost; every owner is told to stop.
   Result<void> poll();
+
+  // The oldest of the events that poll() has collected, once. At most kMaxEvents wait: then the controller is not
+  // asked for another before one is taken, and keeps one of each type itself.
+  std::optional<Event> take_event();
+  static constexpr std::size_t kMaxEvents = 64;
 
   // Facts, from Identify and the registers at bring-up.
   const IdentifyController& identity() const { return identity_; }
@@ -124,7 +132,10 @@ class Controller {
   bool supports(std::uint16_t oncs_bit) const { return (identity_.oncs & oncs_bit) != 0; }
 
   // Sends an admin command and waits, at most kAdminTimeoutMs. `data`: what the controller returns or is given, at most
-  // one page. An error status of the controller is a Result with that status, not an Error.
+  // one page. An error status of the controller is a Result with that status, not an Error. A Set Features that
+  // succeeded is made again after each reset, at most kMaxSettings different ones; not those that pollux owns (queues,
+  // host memory buffer), and not what means nothing then (timestamp, an interrupt vector's configuration).
+  static constexpr std::size_t kMaxSettings = 64;
   Result<AdminResult> admin(const Command& command, std::span<std::byte> data = {},
                             DataDirection direction = DataDirection::none);
 
@@ -150,6 +161,11 @@ class Controller {
   void release_queue(std::uint16_t qid) noexcept;
   // Wanted of the next poll(), if the controller was not reset since `epoch`.
   void ask_for_reset(std::uint64_t epoch) noexcept { reset_wanted_.store(epoch, std::memory_order_relaxed); }
+  bool reset_is_wanted() const noexcept { return reset_wanted_.load(std::memory_order_relaxed) == epoch(); }
+  // Wanted of the next poll(), if the controller was not reset since `epoch`: an Abort of this command, bounded by
+  // kAbortTimeoutMs. False: another one waits for that.
+  bool ask_for_abort(std::uint64_t epoch, std::uint16_t qid, std::uint16_t cid) noexcept;
+  static constexpr std::uint32_t kAbortTimeoutMs = 2'000;
   // The owner of a queue that was created has seen that a reset begins, and rings no doorbell any more.
   void parked() noexcept { live_queues_.fetch_sub(1, std::memory_order_release); }
 
@@ -161,11 +177,18 @@ class Controller {
   Result<void> check_namespaces();
   Result<void> listen();
   Result<void> reset_locked(ResetReach reach = ResetReach::controller);
+  Result<void> begin_anew();
   Result<void> shut_down_locked();
   Result<std::uint64_t> create_queue_locked(const IoQueue& queue);
   Result<void> delete_queue(std::uint16_t qid);  // submission queue first
   Result<void> delete_ring(AdminOpcode opcode, std::uint16_t qid);
-  Result<AdminResult> admin_locked(const Command& command, std::span<std::byte> data, DataDirection direction);
+  Result<AdminResult> admin_locked(const Command& command, std::span<std::byte> data, DataDirection direction,
+                                   std::uint32_t timeout_ms = kAdminTimeoutMs);
+  Result<void> room_for_setting(const Command& command) const;
+  void remember_setting(const Command& command, std::span<const std::byte> data, DataDirection direction);
+  Result<void> restore_settings();
+  void abort_late();
+  void collect_event();
   Result<void> go_away(const Error& why);
   Result<void> come_back();
   Result<void> drop(const Error& why);
@@ -196,7 +219,15 @@ class Controller {
     std::uint64_t epoch = 0;  // in which the controller may have come to know the queue; 0: in none
     NamespaceIdentity ns;     // that it was made for
   };
-  std::vector<QueueId> queue_ids_;            // by qid − 1
+  std::vector<QueueId> queue_ids_;  // by qid − 1
+  // A Set Features that the application made.
+  struct Setting {
+    Command command;
+    std::vector<std::byte> data;
+    DataDirection direction;
+  };
+  std::vector<Setting> settings_;
+  std::deque<Event> events_;
   std::vector<vfio::Eventfd> eventfds_;       // by vector; none: MSI-X is off
   std::optional<vfio::Eventfd> wanted_back_;  // VFIO's request: the machine wants the device
   std::optional<vfio::Eventfd> link_error_;   // an uncorrectable error (PCI Express AER)
@@ -207,6 +238,10 @@ class Controller {
   std::atomic<std::uint64_t> pulse_{Pulse::make(0, Pulse::Phase::down, 0).word};
   std::atomic<unsigned> live_queues_ = 0;        // created, and their owners not parked
   std::atomic<std::uint64_t> reset_wanted_ = 0;  // the epoch that shall end
+  struct AbortWanted {
+    static constexpr Field kCid{0, 16}, kQid{16, 16}, kEpoch{32, 30};
+  };
+  std::atomic<std::uint64_t> abort_wanted_ = 0;  // 0: none
 };
 
 }  // namespace pollux::nvme

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "pollux/driver/queue/prp.hpp"
+#include "pollux/driver/spec/async_event.hpp"
 #include "pollux/driver/spec/registers.hpp"
 
 namespace pollux::nvme {
@@ -186,6 +187,21 @@ Result<bool> BringUp::step(std::uint64_t now_ns) {
       const std::uint64_t granted =
           std::min(features::kNsqr.of((*result)->dw0), features::kNcqr.of((*result)->dw0)) + 1;
       facts_.io_queue_pairs = static_cast<std::uint16_t>(std::min<std::uint64_t>(granted, io_queues_wanted_));
+      namespace events = async_event_configuration;
+      Command command;
+      command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::set_features);
+      command.cdw10 = features::kFid.put(0u, static_cast<std::uint64_t>(FeatureId::async_event_configuration));
+      command.cdw11 =
+          events::kHealth | (facts_.identity.oaes & (events::kNamespaceAttribute | events::kFirmwareActivation));
+      admin_.start(command, {}, DataDirection::none, now_ns);
+      stage_ = Stage::set_events;
+      return false;
+    }
+    case Stage::set_events: {
+      // One that refuses reports what it reports.
+      const auto result = admin_.step(now_ns);
+      if (!result) return std::unexpected(result.error());
+      if (!*result) return false;
       if (shadows_ == nullptr || (facts_.identity.oacs & oacs::kDoorbellBufferConfig) == 0) {
         stage_ = Stage::done;
         return true;

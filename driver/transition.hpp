@@ -32,8 +32,8 @@ class Disable {
   std::uint64_t deadline_ns_ = 0;
 };
 
-// From disabled to identified, with the number of queues and the doorbells agreed. Bound: CAP.TO or CRTO, and
-// kAdminTimeoutMs for each of three admin commands.
+// From disabled to identified, with the number of queues, the events and the doorbells agreed. Bound: CAP.TO or CRTO,
+// and kAdminTimeoutMs for each of four admin commands.
 class BringUp {
  public:
   // What it learns on the way.
@@ -52,7 +52,7 @@ class BringUp {
   const Facts& facts() const { return facts_; }
 
  private:
-  enum class Stage : std::uint8_t { enable, wait_ready, identify, set_queues, configure_shadows, done };
+  enum class Stage : std::uint8_t { enable, wait_ready, identify, set_queues, set_events, configure_shadows, done };
   Result<void> enable(std::uint64_t now_ns);
   Result<bool> ready(std::uint64_t now_ns);
 

@@ -11,7 +11,6 @@ using nvme::IoOpcode;
 
 namespace {
 
-constexpr auto kAborted = nvme::Status::from(nvme::StatusCode::aborted_by_host);
 constexpr std::uint32_t kDefaultMaxTransfer = 2u << 20;
 constexpr std::uint32_t kLargestMaxTransfer = 32u << 20;  // bounds the memory for PRP lists
 constexpr std::uint32_t kDeadlineScanMs = 100;
@@ -179,7 +178,7 @@ Submit Channel::split(Operation operation, std::uint64_t lba, std::uint64_t bloc
                       Callback done, void* context) noexcept {
   Split* const split = splits_.take();
   if (split == nullptr) return Submit::queue_full;
-  *split = {this, done, context, lba, blocks, data, operation, 0, {}};
+  *split = {this, done, context, lba, blocks, data, operation, 0, false, {}};
   send_pieces(*split);
   if (split->in_flight != 0) return Submit::accepted;
   splits_.give_back(split);
@@ -227,6 +226,7 @@ std::uint64_t Channel::largest_piece(const Split& split) const noexcept {
 void Channel::on_piece(void* context, nvme::Status status) noexcept {
   Split& split = *static_cast<Split*>(context);
   --split.in_flight;
+  split.told |= status.code() != nvme::StatusCode::host_pathing_error;
   if (!status.ok()) {
     if (split.status.ok()) split.status = status;
     split.blocks_left = 0;  // what was not sent is not sent any more
@@ -234,8 +234,11 @@ void Channel::on_piece(void* context, nvme::Status status) noexcept {
   // The command that has just been answered left a free slot: pieces that are left always find one.
   split.channel->send_pieces(split);
   if (split.in_flight != 0) return;
-  const Split finished = split;
+  Split finished = split;
   finished.channel->splits_.give_back(&split);
+  // A part of it the controller knew of.
+  if (finished.told && finished.status.code() == nvme::StatusCode::host_pathing_error)
+    finished.status = nvme::Status::from(nvme::StatusCode::aborted_by_host);
   finished.done(finished.context, finished.status);
 }
 
@@ -247,10 +250,16 @@ void Channel::ring() noexcept {
 unsigned Channel::poll(unsigned limit) noexcept {
   // Acquire: pairs with Controller::publish(); a new epoch means that the controller was disabled before.
   const std::uint64_t word = pulse_->load(std::memory_order_acquire);
-  if (word != seen_pulse_ || !live_) [[unlikely]] {
-    if (const unsigned failed = notice({word}); failed != 0 || !live_) return failed;
-  }
+  if (word != seen_pulse_ || !live_) [[unlikely]]
+    return poll_changed({word}, limit);
   return queue_.poll(limit);
+}
+
+unsigned Channel::poll_changed(nvme::Pulse pulse, unsigned limit) noexcept {
+  if (const unsigned failed = notice(pulse); failed != 0 || !live_) return failed;
+  const unsigned answered = queue_.poll(limit);
+  check_deadlines();  // of what is not answered even now
+  return answered;
 }
 
 unsigned Channel::wait(std::uint32_t timeout_ms, unsigned limit) noexcept {
@@ -283,15 +292,10 @@ unsigned Channel::notice(nvme::Pulse pulse) noexcept {
   deadline_ms_ = now_ms_ + timeout_ms_;
   seen_pulse_ = pulse.word;
 
-  if (live_ && works_in(pulse)) {
-    if (now_ms_ - deadlines_checked_ms_ >= kDeadlineScanMs) {
-      deadlines_checked_ms_ = now_ms_;
-      if (queue_.has_expired(now_ms_)) controller_.ask_for_reset(epoch_);
-    }
-    return 0;
-  }
+  if (live_ && works_in(pulse)) return 0;
   if (live_) {
     live_ = false;  // before the callbacks, which may submit
+    queue_.note_unrung();
     kept_until_ms_ = deadline_ms_;
     controller_.parked();
   }
@@ -301,14 +305,30 @@ unsigned Channel::notice(nvme::Pulse pulse) noexcept {
   const unsigned in_flight_before = queue_.in_flight();
   const bool may_wait =
       pulse.phase() != nvme::Pulse::Phase::gone && static_cast<std::int32_t>(now_ms_ - kept_until_ms_) < 0;
-  queue_.fail_unless(kAborted, [&](const nvme::Request& request) { return may_wait && may_reissue(request); });
+  queue_.fail_unless([&](const nvme::Request& request) { return may_wait && may_reissue(request); });
   if (pulse.phase() == nvme::Pulse::Phase::up && pulse.epoch() != epoch_) revive(pulse);
   return in_flight_before - queue_.in_flight();
 }
 
-// A read or a flush that is carried out twice does what it would have done once, later.
+// The second rung: the controller has been looked at (Controller::poll()) and the queue polled once more. The third is
+// for a command that its Abort did not end, or whose Abort had no turn.
+void Channel::check_deadlines() noexcept {
+  if (now_ms_ - deadlines_checked_ms_ < kDeadlineScanMs) return;
+  deadlines_checked_ms_ = now_ms_;
+  queue_.for_each_late(now_ms_, [&](nvme::Request& request) {
+    if (now_ms_ - request.deadline >= kAbortGraceMs) {
+      controller_.ask_for_reset(epoch_);
+    } else if (!request.abort_asked) {
+      request.abort_asked = controller_.ask_for_abort(epoch_, qid_, request.cid);
+    }
+  });
+}
+
+// A read or a flush that is carried out twice does what it would have done once, later; and what the controller was
+// never told of is not carried out twice.
 bool Channel::may_reissue(const nvme::Request& request) const noexcept {
   const auto opcode = static_cast<IoOpcode>(request.opcode);
+  if (request.reissues == nvme::Request::kNeverTold) return true;
   return request.reissues < kMaxReissues && (opcode == IoOpcode::read || opcode == IoOpcode::flush || reissue_writes_);
 }
 
@@ -321,10 +341,11 @@ void Channel::revive(nvme::Pulse pulse) noexcept {
   const auto created = controller_.try_create_queue(description());
   if (!created) return;
   if (!*created) {
-    // One that has gone meanwhile may come back; one that is there has refused.
+    // One that has gone meanwhile may come back, and one that does not answer is reset; any other has refused.
     if (nvme::Pulse{pulse_->load(std::memory_order_acquire)}.phase() != nvme::Pulse::Phase::up) return;
+    if (controller_.reset_is_wanted()) return;
     epoch_ = pulse.epoch();
-    queue_.fail_all(kAborted);
+    queue_.fail_all();
     return;
   }
   live_ = true;

@@ -39,13 +39,15 @@ struct ChannelOptions {
   std::uint16_t depth = 128;  // commands that may be in flight, 1 to 4095; lowered to what the controller's queues hold
   // The largest single command. 0: MDTS, or 2 MiB where the controller names no limit.
   std::uint32_t max_transfer_bytes = 0;
-  // Until a command is given up and the controller reset; noticed while someone calls Drive::poll() every second.
+  // Until a command is late: the controller is asked to abort it, and kAbortGraceMs later it is reset. Noticed while
+  // someone calls Drive::poll() every second.
   std::uint32_t timeout_ms = 30'000;
   Wait wait = Wait::poll;  // how wait() waits
   // Whether a write, write zeroes or deallocate that a reset has interrupted is sent again, as reads and flushes are,
-  // rather than answered with "aborted by host". The controller may have carried it out before the reset. If somebody
-  // has seen that by then and written over it, through another channel or from another host, the second time undoes the
-  // later write. Choose it where nobody else writes to these blocks before the callback.
+  // rather than answered with "aborted by host" (one that the controller had not been told of always is). The
+  // controller may have carried it out before the reset. If somebody has seen that by then and written over it, through
+  // another channel or from another host, the second time undoes the later write. Choose it where nobody else writes to
+  // these blocks before the callback.
   bool reissue_writes = false;
 };
 
@@ -91,10 +93,12 @@ class Channel {
   // controller is up it makes the queue pair anew, which takes two admin commands, bounded as they are, and sends the
   // rest again, each with a new deadline. A command that kMaxReissues did not help is answered with "aborted by host",
   // and so is everything if the controller is lost or shut down, refuses the queue, or leaves no moment to make it
-  // within `timeout_ms`.
+  // within `timeout_ms`; what the controller was never told of, with "host pathing error":
+  // Status::may_have_reached_media() tells the two apart.
   unsigned poll(unsigned limit = 64) noexcept;
 
-  static constexpr unsigned kMaxReissues = 3;  // of a command
+  static constexpr int kMaxReissues = 3;                 // of a command
+  static constexpr std::uint32_t kAbortGraceMs = 2'000;  // for an aborted command to end
 
   // Like poll(), but if there is nothing to answer it waits for something, in the way that was chosen when the channel
   // was made, at most `timeout_ms`. Returns at once while nothing is in flight. What must be done besides,
@@ -148,7 +152,9 @@ class Channel {
   bool works_in(nvme::Pulse pulse) const noexcept {
     return pulse.epoch() == epoch_ && pulse.phase() == nvme::Pulse::Phase::up;
   }
+  unsigned poll_changed(nvme::Pulse pulse, unsigned limit) noexcept;
   unsigned notice(nvme::Pulse pulse) noexcept;
+  void check_deadlines() noexcept;
   void revive(nvme::Pulse pulse) noexcept;
   bool may_reissue(const nvme::Request& request) const noexcept;
   nvme::IoQueue description() const noexcept;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,7 @@
 namespace pollux {
 
 using ResetReach = nvme::ResetReach;
+using Event = nvme::Event;
 
 struct OpenOptions {
   std::span<const vfio::Scheme> schemes = {};   // kinds of address beyond the kernel's, as softnvme::scheme()
@@ -51,9 +53,14 @@ class Drive {
   Result<dma::Buffer> allocate(std::uint64_t size_bytes) { return space()->allocate(size_bytes); }
   const std::shared_ptr<dma::Space>& space() const { return controller_->space(); }
 
-  // Looks whether the controller is alive, moves the clock of the deadlines, and resets the controller when a command
-  // outlived its own. Cheap; every second or more often. Error: the controller is lost, and every channel stops.
+  // Looks whether the controller is alive, moves the clock of the deadlines, has the controller abort a command that
+  // outlived its own or resets it, and collects events. Cheap; every second or more often. Error: the controller is
+  // lost, and every channel stops.
   Result<void> poll() { return controller_->poll(); }
+
+  // The oldest of the events that poll() has collected: health, errors, namespaces that grew, shrank or vanished
+  // (identify them anew: open_namespace()), firmware.
+  std::optional<Event> take_event() { return controller_->take_event(); }
 
   // Resets the controller, or more, and brings it up again. When their owners next poll, reads and flushes in flight on
   // channels are sent again, writes only where ChannelOptions::reissue_writes asks for it; the rest is answered with

@@ -2,9 +2,9 @@
 // nothing here locks, allocates, divides or enters the kernel. All memory is the caller's and is given when the pair is
 // made.
 //
-// A command identifier is an index into the request records with a few generation bits above it: a completion that
-// names no command of ours is always caught, one that comes twice or too late with high probability. The controller is
-// not trusted with more.
+// A command identifier is an index into the request records with a few generation bits above it, which count the uses
+// of that record: a completion that names no command of ours is always caught, and one that comes twice or too late
+// until its record has been used sixteen times more. The controller is not trusted with more.
 #pragma once
 
 #include <cassert>
@@ -31,9 +31,13 @@ struct alignas(64) Request {
   std::uint32_t cdw11;
   std::uint32_t cdw12;
   std::uint32_t deadline;  // in ticks of the owner's coarse clock
-  std::uint16_t cid;       // as sent; kCidReserved while the record is free
+  std::uint16_t cid;       // as sent; while the record is free: the next one's generation, and no index
+  std::int8_t reissues;    // how often reissue() has put it into the ring again; kNeverTold
+  bool abort_asked;        // that its owner has asked for an Abort, since it was last put into the ring
   std::uint8_t opcode;
-  std::uint8_t reissues;  // how often reissue() has put it into the ring again
+
+  // The controller has not been told of the command: it has had no effect, and the next time is the first.
+  static constexpr std::int8_t kNeverTold = -1;
 };
 static_assert(sizeof(Request) == 64,
               "two and a quarter cache lines an I/O: the SQE, a quarter of a CQE line, and this");
@@ -64,7 +68,7 @@ class QueuePair {
     assert(depth_ >= 1 && depth_ <= kMaxDepth && memory.free_indices.size() >= depth_);
     assert(depth_ < memory.submissions.size() && depth_ < memory.completions.size());
     for (std::uint32_t index = depth_; index-- != 0;) {
-      requests_[index].cid = kCidReserved;
+      requests_[index].cid = kIndexMask;
       *free_top_++ = static_cast<std::uint16_t>(index);
     }
   }
@@ -79,8 +83,8 @@ class QueuePair {
     if (full()) [[unlikely]]
       return false;
     const std::uint16_t index = *--free_top_;
-    const auto cid = static_cast<std::uint16_t>(generation_ | index);
     Request& request = requests_[index];
+    const auto cid = static_cast<std::uint16_t>((request.cid & ~kIndexMask) | index);
     request.done = done;
     request.context = context;
     request.deadline = deadline;
@@ -95,6 +99,7 @@ class QueuePair {
     request.cdw12 = slot.cdw12;
     request.opcode = static_cast<std::uint8_t>(cdw0::kOpcode.of(slot.cdw0));
     request.reissues = 0;
+    request.abort_asked = false;
     slot.cdw0 = cdw0::kCid.put(slot.cdw0, cid);  // whatever stood there
     submission_queue_.advance();
     return true;
@@ -125,20 +130,33 @@ class QueuePair {
   // Inside a callback of poll(): dword 0 of the completion being answered.
   std::uint32_t result_dw0() const noexcept { return completion_queue_.popped().dw0; }
 
-  // Answers every command in flight with `status`; their callbacks may not submit. Only when the controller can no
-  // longer reach the memory that they name: it is disabled or gone.
-  void fail_all(Status status) noexcept {
-    fail_unless(status, [](const Request&) { return false; });
+  // Answers every command in flight: with Command Aborted By Host, or with Host Pathing Error if the controller was
+  // never told of it. Their callbacks may not submit. Only when the controller can no longer reach the memory that they
+  // name: it is disabled or gone.
+  void fail_all() noexcept {
+    fail_unless([](const Request&) { return false; });
   }
 
   // The same for all but those that `keeps(const Request&)` wants: they stay in flight, for reissue() or a later
   // fail_all().
   template <typename Keeps>
-  void fail_unless(Status status, Keeps&& keeps) noexcept {
+  void fail_unless(Keeps&& keeps) noexcept {
     for (std::uint32_t index = 0; index < depth_; ++index) {
       const Request& request = requests_[index];
-      if (request.cid != kCidReserved && !keeps(request)) answer(index, status);
+      if (is_free(request) || keeps(request)) continue;
+      const bool told = request.reissues != Request::kNeverTold;
+      answer(index, Status::from(told ? StatusCode::aborted_by_host : StatusCode::host_pathing_error));
     }
+  }
+
+  // Before restart(), when nothing will be rung any more: notes of which commands the controller was never told.
+  void note_unrung() noexcept {
+    submission_queue_.for_each_unrung([&](const Command& command) {
+      const auto cid = static_cast<std::uint32_t>(cdw0::kCid.of(command.cdw0));
+      const std::uint32_t index = cid & kIndexMask;
+      if (index >= depth_ || requests_[index].cid != cid) return;  // the device may have written to the ring
+      if (requests_[index].reissues == 0) requests_[index].reissues = Request::kNeverTold;
+    });
   }
 
   // Begins both rings anew, which their owner has zeroed: the controller was disabled and has no queue over them. What
@@ -153,14 +171,11 @@ class QueuePair {
   void reissue(std::uint32_t nsid, std::uint32_t deadline) noexcept {
     for (std::uint32_t index = 0; index < depth_; ++index) {
       Request& request = requests_[index];
-      if (request.cid == kCidReserved) continue;
-      const std::uint16_t last_cid = request.cid;
-      do {
-        generation_ = static_cast<std::uint16_t>(generation_ + kGenerationStep);
-        request.cid = static_cast<std::uint16_t>(generation_ | index);
-      } while (request.cid == last_cid);
+      if (is_free(request)) continue;
+      request.cid = static_cast<std::uint16_t>(request.cid + kGenerationStep);
       request.deadline = deadline;
       ++request.reissues;
+      request.abort_asked = false;
       Command& slot = submission_queue_.slot();
       slot = {};
       slot.cdw0 = cdw0::kCid.put(std::uint32_t{request.opcode}, request.cid);
@@ -174,13 +189,14 @@ class QueuePair {
     }
   }
 
-  // Whether a command in flight has a deadline at or before `now`; ticks wrap, and are compared by their difference.
-  bool has_expired(std::uint32_t now) const noexcept {
+  // Calls `each(Request&)` for every command in flight with a deadline at or before `now`; ticks wrap, and are compared
+  // by their difference.
+  template <typename Each>
+  void for_each_late(std::uint32_t now, Each&& each) noexcept {
     for (std::uint32_t index = 0; index < depth_; ++index) {
-      const Request& request = requests_[index];
-      if (request.cid != kCidReserved && static_cast<std::int32_t>(now - request.deadline) >= 0) return true;
+      Request& request = requests_[index];
+      if (!is_free(request) && static_cast<std::int32_t>(now - request.deadline) >= 0) each(request);
     }
-    return false;
   }
 
   bool full() const noexcept { return free_top_ == free_bottom_; }
@@ -195,7 +211,9 @@ class QueuePair {
  private:
   static constexpr std::uint16_t kIndexMask = (1u << kIndexBits) - 1;
   static constexpr std::uint16_t kGenerationStep = 1u << kIndexBits;
-  static_assert(kMaxDepth - 1 < kIndexMask, "index FFFh with generation Fh would be the reserved CID");
+  static_assert(kMaxDepth - 1 < kIndexMask, "index FFFh marks a free record, and with generation Fh the reserved CID");
+
+  static bool is_free(const Request& request) noexcept { return (request.cid & kIndexMask) == kIndexMask; }
 
   // Apart from poll(), so that finding nothing stays cheap.
   [[gnu::noinline]] unsigned reap(std::uint64_t tail, unsigned limit) noexcept {
@@ -224,9 +242,8 @@ class QueuePair {
     Request& request = requests_[index];
     const Callback done = request.done;
     void* const context = request.context;
-    request.cid = kCidReserved;
+    request.cid = static_cast<std::uint16_t>((request.cid | kIndexMask) + kGenerationStep);
     *free_top_++ = static_cast<std::uint16_t>(index);
-    generation_ = static_cast<std::uint16_t>(generation_ + kGenerationStep);
     done(context, status);
   }
 
@@ -236,7 +253,6 @@ class QueuePair {
   std::uint16_t* free_top_;  // the free indices lie between the two, last in first out: its record is likely cached
   std::uint16_t* free_bottom_;
   std::uint32_t depth_;
-  std::uint16_t generation_ = 0;
   std::uint64_t strays_ = 0;
 };
 

@@ -39,6 +39,15 @@ class SubmissionQueue {
 
   bool has_unrung() const noexcept { return tail_ != rung_tail_; }
 
+  // Calls `each(const Command&)` for every slot that was completed and of which the controller was not told.
+  template <typename Each>
+  void for_each_unrung(Each&& each) const noexcept {
+    for (const Command* slot = rung_tail_; slot != tail_;) {
+      each(*slot);
+      if (++slot == end_) slot = ring_;
+    }
+  }
+
   // Tells the controller about every slot completed since the last call.
   void ring() noexcept {
     rung_tail_ = tail_;

@@ -133,6 +133,7 @@ enum class FeatureId : std::uint8_t {
   write_atomicity = 0x0a,
   async_event_configuration = 0x0b,
   host_memory_buffer = 0x0d,
+  timestamp = 0x0e,
 };
 
 // Abort, 5.1. CDW10. Completion dword 0 bit 0 = 1: not aborted.

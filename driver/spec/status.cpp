@@ -132,6 +132,38 @@ const char* status_name(StatusCode code) {
   return row != std::end(kNames) && row->code == code ? row->name : nullptr;
 }
 
+bool Status::may_have_reached_media() const {
+  switch (code()) {
+    case invalid_opcode:
+    case invalid_field:
+    case command_id_conflict:
+    case invalid_namespace_or_format:
+    case invalid_sgl_segment:
+    case invalid_sgl_count:
+    case data_sgl_length_invalid:
+    case metadata_sgl_length_invalid:
+    case sgl_type_invalid:
+    case prp_offset_invalid:
+    case atomic_write_unit_exceeded:
+    case operation_denied:
+    case sgl_offset_invalid:
+    case namespace_write_protected:
+    case command_prohibited_by_lockdown:
+    case lba_out_of_range:
+    case namespace_not_ready:
+    case reservation_conflict:
+    case format_in_progress:
+    case conflicting_attributes:
+    case invalid_protection_information:
+    case write_to_read_only_range:
+    case command_size_limit_exceeded:
+    case host_pathing_error:
+      return false;
+    default:
+      return true;
+  }
+}
+
 std::string Status::text() const {
   const char* name = status_name(code());
   return fmt::format("{} (SCT {:X}h, SC {:02X}h{}{})", name != nullptr ? name : "status", type(), bits & 0xff,

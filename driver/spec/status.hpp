@@ -144,6 +144,12 @@ struct Status {
   constexpr bool more() const { return kMore.of(bits) != 0; }
   constexpr unsigned retry_delay_index() const { return static_cast<unsigned>(kCrd.of(bits)); }
 
+  // Whether a command that ended so may have changed the medium, or may have been carried out in part. False only for
+  // what is refused before it begins, and for Host Pathing Error, with which pollux answers a command that the
+  // controller was never told of. Of a request that was split into several commands the status is that of the first
+  // that failed; others may have been carried out, unless it is Host Pathing Error.
+  bool may_have_reached_media() const;
+
   // "LBA Out of Range (SCT 0h, SC 80h, do not retry)"; a code without a name: "status (SCT 7h, SC 12h)".
   std::string text() const;
 

@@ -5,6 +5,15 @@
 #include "raw_queue.hpp"
 
 namespace pollux::nvme {
+namespace {
+
+bool has_late(QueuePair& pair, std::uint32_t now) {
+  bool found = false;
+  pair.for_each_late(now, [&](Request&) { found = true; });
+  return found;
+}
+
+}  // namespace
 
 TEST_CASE("a command is invisible until the doorbell rings, and one doorbell tells of a whole batch") {
   RawQueue queue(8, 7);
@@ -155,7 +164,7 @@ TEST_CASE("fail_all answers everything in flight once, and a completion that com
   for (Answer& answer : answers) REQUIRE(submit(queue.pair(), answer));
   queue.pair().ring();
   const std::uint16_t cid = RawQueue::cid_of(*queue.fetch());
-  queue.pair().fail_all(Status::from(StatusCode::aborted_by_host));
+  queue.pair().fail_all();
   for (const Answer& answer : answers) {
     CHECK((answer.times == 1 && answer.status.code() == StatusCode::aborted_by_host));
   }
@@ -165,11 +174,49 @@ TEST_CASE("fail_all answers everything in flight once, and a completion that com
   CHECK((answers[0].times == 1 && queue.pair().strays() == 1));
 }
 
+TEST_CASE("what the controller was never told of ends otherwise than what it may have begun") {
+  RawQueue queue(8, 7);
+  Answer told, untold, again;
+  REQUIRE(submit(queue.pair(), told));
+  queue.pair().ring();
+  REQUIRE(submit(queue.pair(), untold));
+  queue.pair().note_unrung();
+  SECTION("it ends at once") {}
+  SECTION("it was sent again, which the controller was not told of either") {
+    queue.restart();
+    queue.pair().reissue(1, 0);
+    queue.pair().note_unrung();
+  }
+  queue.pair().fail_all();
+  CHECK((told.times == 1 && told.status.code() == StatusCode::aborted_by_host));
+  CHECK((untold.times == 1 && untold.status.code() == StatusCode::host_pathing_error));
+  CHECK((told.status.may_have_reached_media() && !untold.status.may_have_reached_media()));
+  // The record's next command starts afresh.
+  REQUIRE(submit(queue.pair(), again));
+  queue.pair().fail_all();
+  CHECK(again.status.code() == StatusCode::aborted_by_host);
+}
+
+TEST_CASE("a ring that the device has written to marks no other command as never told, and none outside the records") {
+  RawQueue queue(8, 7);
+  Answer told, untold;
+  REQUIRE(submit(queue.pair(), told));
+  queue.pair().ring();
+  const std::uint16_t cid = RawQueue::cid_of(*queue.fetch());
+  REQUIRE(submit(queue.pair(), untold));
+  Command& slot = queue.slot(1);
+  slot.cdw0 = cdw0::kCid.put(slot.cdw0, GENERATE_COPY(std::uint64_t{0xfff}, std::uint64_t{cid} ^ 0x1000));
+  queue.pair().note_unrung();
+  queue.pair().fail_all();
+  CHECK(told.status.code() == StatusCode::aborted_by_host);
+  CHECK(untold.status.code() == StatusCode::aborted_by_host);
+}
+
 TEST_CASE("fail_unless leaves in flight what is to be kept") {
   RawQueue queue(8, 7);
   Answer answers[3];
   for (std::uint32_t i = 0; i < 3; ++i) REQUIRE(submit(queue.pair(), answers[i], i));
-  queue.pair().fail_unless(Status::from(StatusCode::aborted_by_host), [](const Request& r) { return r.deadline == 1; });
+  queue.pair().fail_unless([](const Request& r) { return r.deadline == 1; });
   CHECK((answers[0].times == 1 && answers[1].times == 0 && answers[2].times == 1));
   CHECK(queue.pair().in_flight() == 1);
 }
@@ -205,8 +252,8 @@ TEST_CASE("what is kept over a reset is sent again: the same command at the same
     CHECK(queue.pair().in_flight() == 2);
     CHECK_FALSE(queue.fetch());
     queue.pair().reissue(7, 100);
-    CHECK_FALSE(queue.pair().has_expired(99));
-    CHECK(queue.pair().has_expired(100));
+    CHECK_FALSE(has_late(queue.pair(), 99));
+    CHECK(has_late(queue.pair(), 100));
     queue.pair().ring();
     CHECK(queue.submission_doorbell == 2);
     std::set<unsigned> indices;
@@ -259,15 +306,15 @@ TEST_CASE("a deadline is found when it has come, across the wrap of the clock to
   RawQueue queue(8, 7);
   Answer answer;
   const std::uint32_t now = 0xffff'fff0;
-  CHECK_FALSE(queue.pair().has_expired(now));
+  CHECK_FALSE(has_late(queue.pair(), now));
   REQUIRE(submit(queue.pair(), answer, now + 32));
-  CHECK_FALSE(queue.pair().has_expired(now));
-  CHECK_FALSE(queue.pair().has_expired(now + 31));
-  CHECK(queue.pair().has_expired(now + 32));
+  CHECK_FALSE(has_late(queue.pair(), now));
+  CHECK_FALSE(has_late(queue.pair(), now + 31));
+  CHECK(has_late(queue.pair(), now + 32));
   queue.pair().ring();
   queue.post(RawQueue::cid_of(*queue.fetch()));
   queue.pair().poll(64);
-  CHECK_FALSE(queue.pair().has_expired(now + 32));
+  CHECK_FALSE(has_late(queue.pair(), now + 32));
 }
 
 }  // namespace pollux::nvme

@@ -37,6 +37,8 @@ class RawQueue {
     return command;
   }
 
+  Command& slot(std::size_t index) { return submissions_[index]; }
+
   // Writes the next completion entry with the phase of this pass.
   void post(std::uint16_t cid, std::uint16_t status = 0, std::uint32_t dw0 = 0) {
     Completion& entry = completions_[posted_ % completions_.size()];

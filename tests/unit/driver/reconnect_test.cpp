@@ -88,8 +88,7 @@ struct Scene {
     return std::ranges::all_of(answers, [&](const Answer& answer) { return (answer.*as)(); });
   }
 
-  // Eight blocks are on the drive, and eight other requests in flight, of which the controller has been told half, when
-  // the server dies.
+  // Eight blocks are on the drive, and the controller has been told of eight other requests, when the server dies.
   template <typename Begin>
   void interrupt(Begin&& begin) {
     answers = {};
@@ -99,6 +98,7 @@ struct Scene {
     answers = {};
     server->freeze();
     begin();
+    channel->ring();
     CHECK(server->end(SIGKILL) == -1);
   }
   void serve_again() { server.emplace(folder, arguments); }

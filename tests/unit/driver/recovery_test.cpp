@@ -99,6 +99,10 @@ bool aborted(const Answer& answer) {
   return answer.times == 1 && answer.status.code() == nvme::StatusCode::aborted_by_host;
 }
 
+bool untold(const Answer& answer) {
+  return answer.times == 1 && answer.status.code() == nvme::StatusCode::host_pathing_error;
+}
+
 void fill(SoftDrive& soft, int byte) { std::memset(soft.buffer.slice().data, byte, 4096); }
 
 bool holds(SoftDrive& soft, int byte) {
@@ -128,21 +132,200 @@ constexpr unsigned kAlways = 1'000'000;
 
 }  // namespace
 
-TEST_CASE("a read that is never answered has the controller reset after its timeout, and brings its data then") {
+TEST_CASE("a command that hangs is aborted after its timeout, and nothing is reset") {
+  SoftDrive soft;
+  auto channel = *soft.drive->open_channel(soft.ns, {.depth = 8, .timeout_ms = 5'000});
+  Fault fault(false, kRead, softnvme::FetchFault::Kind::hang);
+  const unsigned hung = GENERATE(1u, 3u);
+  fault.left = hung;
+  soft.device().set_fault_hook(&fault);
+  Answer answers[3], other;
+  const std::uint64_t begin_ns = soft.clock.now_ns();
+  for (unsigned i = 0; i < hung; ++i)
+    REQUIRE(channel->read(0, soft.buffer.slice(), Answer::take, &answers[i]) == Submit::accepted);
+  REQUIRE(channel->read(0, soft.buffer.slice(), Answer::take, &other) == Submit::accepted);
+  REQUIRE(wait(soft, *channel, other));
+  CHECK(other.status.ok());
+  for (unsigned i = 0; i < hung; ++i) {
+    REQUIRE(wait(soft, *channel, answers[i]));
+    CHECK((answers[i].times == 1 && answers[i].status.code() == nvme::StatusCode::abort_requested));
+  }
+  CHECK(soft.clock.now_ns() - begin_ns >= 5'000 * kNsPerMs);
+  CHECK(soft.epoch() == 1);
+  CHECK(reads_again(soft, *channel));
+  soft.device().set_fault_hook(nullptr);
+  CHECK(soft.device().violation_count() == 0);
+}
+
+TEST_CASE("an Abort that is not answered has the controller reset at once") {
+  SoftDrive soft;
+  auto channel = *soft.drive->open_channel(soft.ns, {.depth = 4, .timeout_ms = 1'000});
+  struct Mute final : softnvme::FaultHook {
+    softnvme::FetchFault after_fetch(std::uint16_t sqid, const nvme::Command& command) override {
+      const auto opcode = nvme::cdw0::kOpcode.of(command.cdw0);
+      if (sqid == 0 && opcode == static_cast<unsigned>(nvme::AdminOpcode::abort)) ++aborts;
+      const bool meant = sqid == 0 ? opcode == static_cast<unsigned>(nvme::AdminOpcode::abort) : aborts == 0;
+      return {meant ? softnvme::FetchFault::Kind::hang : softnvme::FetchFault::Kind::none, {}, 0};
+    }
+    std::atomic<int> aborts = 0;
+  } mute;
+  soft.device().set_fault_hook(&mute);
+  Answer answer;
+  REQUIRE(channel->read(0, soft.buffer.slice(), Answer::take, &answer) == Submit::accepted);
+  REQUIRE(wait(soft, *channel, answer));
+  CHECK((answer.times == 1 && answer.status.ok()));
+  CHECK(mute.aborts == 1);
+  CHECK(soft.epoch() == 2);
+  soft.device().set_fault_hook(nullptr);
+}
+
+TEST_CASE("a command that was answered before its Abort had a turn is not aborted in another epoch") {
+  SoftDrive soft;
+  Fault aborts(true, static_cast<unsigned>(nvme::AdminOpcode::abort), softnvme::FetchFault::Kind::none);
+  soft.device().set_fault_hook(&aborts);
+  CHECK(soft.controller().ask_for_abort(soft.epoch(), 1, 0));
+  CHECK_FALSE(soft.controller().ask_for_abort(soft.epoch(), 1, 1));
+  REQUIRE(soft.drive->reset());
+  REQUIRE(soft.drive->poll());
+  CHECK(aborts.seen == 0);
+  CHECK(soft.controller().ask_for_abort(soft.epoch(), 1, 1));
+  REQUIRE(soft.drive->poll());
+  CHECK(aborts.seen == 1);
+  CHECK(soft.epoch() == 2);
+  soft.device().set_fault_hook(nullptr);
+}
+
+TEST_CASE("a controller that a reset does not bring up comes up after a reset of its function, and loses nothing") {
+  SoftDrive soft;
+  auto channel = *soft.drive->open_channel(soft.ns, {.depth = 4});
+  put(soft, *channel, 0x5a);
+  fill(soft, 0);
+  Fault fault(true, static_cast<unsigned>(nvme::AdminOpcode::identify), softnvme::FetchFault::Kind::drop);
+  soft.device().set_fault_hook(&fault);
+  Answer answer;
+  REQUIRE(channel->read(0, soft.buffer.slice(), Answer::take, &answer) == Submit::accepted);
+  REQUIRE(soft.drive->reset());
+  REQUIRE(wait(soft, *channel, answer));
+  CHECK((answer.times == 1 && answer.status.ok() && holds(soft, 0x5a)));
+  CHECK(soft.epoch() == 2);
+  soft.device().set_fault_hook(nullptr);
+}
+
+TEST_CASE("a write that the controller was never told of is sent after a reset, whatever its channel chose") {
+  SoftDrive soft;
+  auto channel = *soft.drive->open_channel(soft.ns, {.depth = 4});
+  fill(soft, 0x5a);
+  Answer answer;
+  REQUIRE(channel->write(0, soft.buffer.slice(), Answer::take, &answer) == Submit::accepted);
+  SECTION("the controller comes back") {
+    REQUIRE(soft.drive->reset());
+    REQUIRE(wait(soft, *channel, answer));
+    CHECK((answer.times == 1 && answer.status.ok()));
+    CHECK(drive_holds(soft, *channel, 0x5a));
+  }
+  SECTION("the drive is shut down: the answer says that it did not reach the media") {
+    REQUIRE(soft.drive->shutdown());
+    channel->poll();
+    CHECK(answer.times == 1);
+    CHECK(answer.status.code() == nvme::StatusCode::host_pathing_error);
+    CHECK_FALSE(answer.status.may_have_reached_media());
+  }
+}
+
+TEST_CASE("features that the application has set are set again after a reset, and a refusal then loses the drive") {
+  SoftDrive soft;
+  const auto feature = [&](nvme::AdminOpcode opcode, nvme::FeatureId id, std::uint32_t value) {
+    nvme::Command command;
+    command.cdw0 = static_cast<std::uint32_t>(opcode);
+    command.cdw10 = nvme::features::kFid.put(0u, static_cast<std::uint64_t>(id));
+    command.cdw11 = value;
+    return soft.controller().admin(command)->dw0;
+  };
+  using nvme::AdminOpcode, nvme::FeatureId;
+  const std::uint32_t lower = 1u << 20;  // THSEL: under-temperature
+  feature(AdminOpcode::set_features, FeatureId::volatile_write_cache, 1);
+  feature(AdminOpcode::set_features, FeatureId::volatile_write_cache, 0);
+  feature(AdminOpcode::set_features, FeatureId::temperature_threshold, 350);
+  feature(AdminOpcode::set_features, FeatureId::temperature_threshold, lower | 280);
+  SECTION("they are as before") {
+    REQUIRE(soft.drive->reset(GENERATE(ResetReach::controller, ResetReach::function)));
+    CHECK(feature(AdminOpcode::get_features, FeatureId::volatile_write_cache, 0) == 0);
+    CHECK(feature(AdminOpcode::get_features, FeatureId::temperature_threshold, 0) == 350);
+    CHECK(feature(AdminOpcode::get_features, FeatureId::temperature_threshold, lower) == 280);
+  }
+  SECTION("one is refused") {
+    struct Refusal final : softnvme::FaultHook {
+      softnvme::FetchFault after_fetch(std::uint16_t, const nvme::Command& command) override {
+        const bool meant =
+            nvme::cdw0::kOpcode.of(command.cdw0) == static_cast<unsigned>(nvme::AdminOpcode::set_features) &&
+            nvme::features::kFid.of(command.cdw10) == static_cast<unsigned>(FeatureId::volatile_write_cache);
+        if (!meant) return {};
+        return {softnvme::FetchFault::Kind::answer, nvme::Status::from(nvme::StatusCode::invalid_field), 0};
+      }
+    } refusal;
+    soft.device().set_fault_hook(&refusal);
+    const auto reset = soft.drive->reset();
+    REQUIRE_FALSE(reset);
+    CHECK(reset.error().what.find("feature 06h") != std::string::npos);
+    soft.device().set_fault_hook(nullptr);
+  }
+}
+
+TEST_CASE("events are collected with their log page, and the next one is reported after it, over a reset too") {
+  SoftDrive soft;
+  CHECK_FALSE(soft.drive->take_event());
+  REQUIRE(soft.drive->poll());  // arms
+  for (int round = 0; round < 3; ++round) {
+    // Above 310 kelvin, which is what the drive tells.
+    nvme::Command command;
+    command.cdw0 = static_cast<std::uint32_t>(nvme::AdminOpcode::set_features);
+    command.cdw10 = nvme::features::kFid.put(0u, static_cast<std::uint64_t>(nvme::FeatureId::temperature_threshold));
+    command.cdw11 = 300;
+    REQUIRE(soft.controller().admin(command)->status.ok());
+    std::optional<Event> event;
+    const std::uint64_t end_ns = steady_clock().now_ns() + 5'000 * kNsPerMs;
+    while (!event && steady_clock().now_ns() < end_ns) {
+      REQUIRE(soft.drive->poll());
+      event = soft.drive->take_event();
+    }
+    REQUIRE(event);
+    CHECK(event->type == nvme::AsyncEventType::health);
+    CHECK(event->text() == "health: temperature threshold (log page 02h)");
+    REQUIRE(event->log.size() == sizeof(nvme::SmartLog));
+    CHECK((std::to_integer<unsigned>(event->log[0]) & 2) == 2);  // critical warning: temperature
+    if (round == 1) REQUIRE(soft.drive->reset());
+  }
+}
+
+TEST_CASE("a controller that takes no event request is driven without events") {
+  SoftDrive soft;
+  Fault fault(true, static_cast<unsigned>(nvme::AdminOpcode::async_event_request), softnvme::FetchFault::Kind::answer);
+  fault.status = nvme::Status::from(nvme::StatusCode::invalid_opcode);
+  fault.left = kAlways;
+  soft.device().set_fault_hook(&fault);
+  for (int i = 0; i < 20; ++i) {
+    REQUIRE(soft.drive->poll());
+    steady_clock().pause_ns(kNsPerMs);
+  }
+  CHECK(fault.seen == 1);
+  CHECK_FALSE(soft.drive->take_event());
+  soft.device().set_fault_hook(nullptr);
+}
+
+TEST_CASE("a read that is lost has the controller reset after its timeout and its Abort, and brings its data then") {
   SoftDrive soft;
   auto channel = *soft.drive->open_channel(soft.ns, {.depth = 4, .timeout_ms = 5'000});
   put(soft, *channel, 0x5a);
   fill(soft, 0);
-  const auto kind = GENERATE(softnvme::FetchFault::Kind::drop, softnvme::FetchFault::Kind::hang);
   const unsigned times_lost = GENERATE(1u, 2u);  // the second time it has a deadline of its own
-  Fault fault(false, kRead, kind);
+  Fault fault(false, kRead, softnvme::FetchFault::Kind::drop);
   fault.left = times_lost;
   soft.device().set_fault_hook(&fault);
   Answer answer;
   REQUIRE(channel->read(0, soft.buffer.slice(), Answer::take, &answer) == Submit::accepted);
   const std::uint64_t begin_ns = soft.clock.now_ns();
   REQUIRE(wait(soft, *channel, answer));
-  CHECK(soft.clock.now_ns() - begin_ns >= times_lost * 5'000 * kNsPerMs);
+  CHECK(soft.clock.now_ns() - begin_ns >= times_lost * (5'000 + Channel::kAbortGraceMs) * kNsPerMs);
   CHECK((answer.times == 1 && answer.status.ok()));
   CHECK(holds(soft, 0x5a));
   CHECK(soft.epoch() == 1 + times_lost);
@@ -173,7 +356,7 @@ TEST_CASE("a read that is lost again each time is answered after the third reiss
 TEST_CASE("what became of one request does not count against the next in its place") {
   SoftDrive soft;
   auto channel = *soft.drive->open_channel(soft.ns, {.depth = 1});
-  for (unsigned i = 0; i <= Channel::kMaxReissues; ++i) {
+  for (int i = 0; i <= Channel::kMaxReissues; ++i) {
     Answer answer;
     REQUIRE(channel->read(0, soft.buffer.slice(0, 512), Answer::take, &answer) == Submit::accepted);
     REQUIRE(soft.drive->reset());
@@ -215,7 +398,11 @@ TEST_CASE("a write that may not be sent again is answered while the controller i
   SoftDrive soft;
   auto channel = *soft.drive->open_channel(soft.ns, {.depth = 4});
   Answer written, read;
+  Fault lost(false, static_cast<unsigned>(nvme::IoOpcode::write), softnvme::FetchFault::Kind::drop);
+  soft.device().set_fault_hook(&lost);
   REQUIRE(channel->write(0, soft.buffer.slice(0, 512), Answer::take, &written) == Submit::accepted);
+  channel->ring();
+  while (lost.seen == 0) std::this_thread::yield();
   REQUIRE(channel->read(0, soft.buffer.slice(0, 512), Answer::take, &read) == Submit::accepted);
   // Does not let the controller come up before the owner has polled.
   struct Owner final : softnvme::FaultHook {
@@ -248,7 +435,7 @@ TEST_CASE("resets that the owner has not seen cost no reissue") {
   fill(soft, 0);
   Answer answer;
   REQUIRE(channel->read(0, soft.buffer.slice(), Answer::take, &answer) == Submit::accepted);
-  for (unsigned i = 0; i <= Channel::kMaxReissues; ++i) REQUIRE(soft.drive->reset());
+  for (int i = 0; i <= Channel::kMaxReissues; ++i) REQUIRE(soft.drive->reset());
   REQUIRE(wait(soft, *channel, answer));
   CHECK((answer.times == 1 && answer.status.ok() && holds(soft, 0x5a)));
 }
@@ -264,7 +451,7 @@ TEST_CASE(
   soft.device().set_fault_hook(&fault);
   REQUIRE(soft.drive->reset());
   CHECK(channel->poll() == 1);
-  CHECK(aborted(answer));
+  CHECK(untold(answer));
   CHECK(channel->in_flight() == 0);
   CHECK(channel->read(0, soft.buffer.slice(0, 512), Answer::take, &answer) == Submit::stopped);
   soft.device().set_fault_hook(nullptr);
@@ -301,7 +488,7 @@ TEST_CASE("what waits for a queue that others leave no moment to make is answere
     other.join();
   }
   CHECK(rounds > 1);
-  CHECK(aborted(answer));
+  CHECK(untold(answer));
   soft.device().set_fault_hook(nullptr);
   CHECK(reads_again(soft, *channel));
 }
@@ -325,7 +512,7 @@ TEST_CASE("if another namespace answers after a reset the drive is lost, and not
   CHECK(*vfio::bus_master(soft.device()) == false);
   channel->poll();
   right->poll();
-  CHECK((aborted(answers[0]) && aborted(answers[1])));
+  CHECK((untold(answers[0]) && untold(answers[1])));
   CHECK(reads.seen == 0);
   CHECK_FALSE(soft.drive->poll());
   soft.device().set_fault_hook(nullptr);
@@ -420,13 +607,14 @@ TEST_CASE(
   Answer in_flight;
   REQUIRE(channel->read(0, soft.buffer.slice(0, 512), Answer::take, &in_flight) == Submit::accepted);
   Fault fault(true, static_cast<unsigned>(nvme::AdminOpcode::identify), softnvme::FetchFault::Kind::drop);
+  fault.left = kAlways;
   soft.device().set_fault_hook(&fault);
   CHECK_FALSE(soft.drive->reset());
   CHECK(*vfio::bus_master(soft.device()) == false);
   CHECK_FALSE(soft.drive->poll());
   CHECK_FALSE(soft.drive->shutdown());
   channel->poll();
-  CHECK(aborted(in_flight));
+  CHECK(untold(in_flight));
   Answer answer;
   CHECK(channel->read(0, soft.buffer.slice(0, 512), Answer::take, &answer) == Submit::stopped);
   soft.device().set_fault_hook(nullptr);
@@ -441,7 +629,7 @@ TEST_CASE("a shutdown answers what is in flight, whether or not the owner had se
   SECTION("it had not polled since the reset") { REQUIRE(soft.drive->reset()); }
   REQUIRE(soft.drive->shutdown());
   channel->poll();
-  CHECK(aborted(answer));
+  CHECK(untold(answer));
   CHECK(channel->in_flight() == 0);
 }
 

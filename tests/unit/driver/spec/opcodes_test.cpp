@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "pollux/driver/spec/async_event.hpp"
 #include "pollux/driver/spec/command.hpp"
 #include "pollux/driver/spec/identify.hpp"
 
@@ -131,6 +132,8 @@ int theirs(FeatureId value) {
       return NVME_FEAT_FID_ASYNC_EVENT;
     case host_memory_buffer:
       return NVME_FEAT_FID_HOST_MEM_BUF;
+    case timestamp:
+      return NVME_FEAT_FID_TIMESTAMP;
   }
   return kNone;
 }
@@ -176,6 +179,34 @@ int theirs(ResourceType value) {
   return kNone;
 }
 
+int theirs(AsyncEventType value) {
+  using enum AsyncEventType;
+  switch (value) {
+    case error:
+      return NVME_AER_ERROR;
+    case health:
+      return NVME_AER_SMART;
+    case notice:
+      return NVME_AER_NOTICE;
+    case io_command_set:
+      return NVME_AER_CSS;
+    case vendor:
+      return NVME_AER_VS;
+  }
+  return kNone;
+}
+
+int theirs(Notice value) {
+  using enum Notice;
+  switch (value) {
+    case namespace_attribute_changed:
+      return NVME_AER_NOTICE_NS_CHANGED;
+    case firmware_activation_starting:
+      return NVME_AER_NOTICE_FW_ACT_STARTING;
+  }
+  return kNone;
+}
+
 // How many of the 256 values have a name with us; each must be the value that libnvme gives the name.
 template <typename Enum>
 unsigned check_all() {
@@ -197,12 +228,20 @@ TEST_CASE("a CNS value has libnvme's value") { CHECK(check_all<Cns>() == 7); }
 
 TEST_CASE("a log page identifier has libnvme's value") { CHECK(check_all<LogId>() == 6); }
 
-TEST_CASE("a feature identifier has libnvme's value") { CHECK(check_all<FeatureId>() == 11); }
+TEST_CASE("a feature identifier has libnvme's value") { CHECK(check_all<FeatureId>() == 12); }
 
 TEST_CASE("a namespace identifier type has libnvme's value") { CHECK(check_all<NsIdType>() == 4); }
 
 TEST_CASE("an action of Virtualization Management has libnvme's value") {
   CHECK(check_all<VirtualizationAction>() == 4);
+}
+
+TEST_CASE("a type of asynchronous event has libnvme's value") { CHECK(check_all<AsyncEventType>() == 5); }
+
+TEST_CASE("a notice has libnvme's value, and its bit of Identify's OAES too") {
+  CHECK(check_all<Notice>() == 2);
+  CHECK(async_event_configuration::kNamespaceAttribute == NVME_CTRL_OAES_NA);
+  CHECK(async_event_configuration::kFirmwareActivation == NVME_CTRL_OAES_FA);
 }
 
 TEST_CASE("a resource type has libnvme's value") { CHECK(check_all<ResourceType>() == 2); }

@@ -1,0 +1,192 @@
+// What is done about a controller that does not do what it should, one rung after the other: an Abort of the command, a
+// reset of the controller, one of the function; then it is given up, cut off from memory, and every owner told.
+#include <algorithm>
+#include <cstdint>
+
+#include "pollux/driver/controller.hpp"
+#include "pollux/driver/spec/registers.hpp"
+#include "pollux/driver/transition.hpp"
+#include "pollux/vfio/pci_config.hpp"
+
+namespace pollux::nvme {
+
+Result<void> Controller::poll() {
+  const std::lock_guard lock(mutex_);
+  if (wanted_back_ && wanted_back_->drain() != 0) {
+    if (state_ == State::lost) {
+      device_->release();
+      return lost();
+    }
+    // In good order if there is still somebody to talk to.
+    if (state_ == State::up && read_csts(*registers_)) (void)shut_down_locked();
+    return give_back({"the machine wants the drive back: it is being unbound or removed", {}});
+  }
+  if (state_ == State::lost) return lost();
+  if (state_ == State::away) return come_back();
+  publish(Pulse{pulse_.load(std::memory_order_relaxed)}.phase());  // the same phase, a later time
+  if (state_ == State::down) return {};
+
+  const auto status = read_csts(*registers_);
+  if (!status) return go_away(status.error());
+  const bool has_erred = link_error_ && link_error_->drain() != 0;
+  const bool is_broken = csts::kCfs.of(*status) != 0 || csts::kRdy.of(*status) == 0;
+  if (has_erred || is_broken) return reset_locked();
+  if (!reset_is_wanted()) abort_late();
+  if (!reset_is_wanted()) collect_event();
+  if (state_ == State::up && reset_is_wanted()) return reset_locked();
+  if (state_ == State::lost) return lost();
+  return {};
+}
+
+bool Controller::ask_for_abort(std::uint64_t epoch, std::uint16_t qid, std::uint16_t cid) noexcept {
+  std::uint64_t none = 0;
+  const std::uint64_t wanted = AbortWanted::kCid.put(
+      AbortWanted::kQid.put(AbortWanted::kEpoch.put(std::uint64_t{0}, epoch), qid), std::uint64_t{cid});
+  return abort_wanted_.compare_exchange_strong(none, wanted, std::memory_order_relaxed);
+}
+
+// Best effort (5.1): whether the command ends its owner sees, and asks for a reset if it does not. An Abort that is not
+// answered is a reason by itself.
+void Controller::abort_late() {
+  const std::uint64_t wanted = abort_wanted_.exchange(0, std::memory_order_relaxed);
+  if (state_ != State::up || wanted == 0 || AbortWanted::kEpoch.of(wanted) != epoch()) return;
+  Command command;
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::abort);
+  command.cdw10 = abort_command::kSqid.put(0u, AbortWanted::kQid.of(wanted));
+  command.cdw10 = abort_command::kCid.put(command.cdw10, AbortWanted::kCid.of(wanted));
+  (void)admin_locked(command, {}, DataDirection::none, kAbortTimeoutMs);
+}
+
+// The device does not answer. One that may come back is waited for: its owners park, and nothing of theirs is lost.
+Result<void> Controller::go_away(const Error& why) {
+  if (wants_.away_ms == 0 || !device_->may_come_back()) return give_back(why);
+  if (state_ != State::away) {
+    away_since_ns_ = clock_.now_ns();
+    lost_because_ = why;
+  }
+  state_ = State::away;
+  stop_owners();
+  publish(Pulse::Phase::down);
+  return {};
+}
+
+// The coarse clock stands still meanwhile: what waits for the device grows no older.
+Result<void> Controller::come_back() {
+  if (const auto back = device_->reconnect(); !back) {
+    if (clock_.now_ns() - away_since_ns_ < wants_.away_ms * kNsPerMs) return {};
+    return give_back({fmt::format("{}, and it has not come back for {} s ({})", lost_because_.what,
+                                  wants_.away_ms / 1000, back.error().what),
+                      back.error().advice, back.error().os_error});
+  }
+  if (const auto up = begin_anew(); !up) return drop(up.error());
+  publish(Pulse::Phase::up);
+  return {};
+}
+
+// A reset failed: the device has gone meanwhile, or must not reach memory any more.
+Result<void> Controller::drop(const Error& why) {
+  if (!read_csts(*registers_)) return go_away(why);
+  return give_up(why);
+}
+
+// Cuts the controller off from memory and tells every owner to stop: nothing of ours can be reached any more.
+std::unexpected<Error> Controller::give_up(const Error& why) noexcept {
+  if (!read_csts(*registers_)) return give_back(why);
+  state_ = State::lost;
+  lost_because_ = why;
+  if (!vfio::set_bus_master(*device_, false)) (void)device_->reset();
+  publish(Pulse::Phase::gone);
+  return error(why);
+}
+
+// The same where the device itself goes: the owners keep their doorbells, which ring nothing any more, and the machine
+// gets its device. Closing it may take the kernel a minute where it is gone already; the owners know by then.
+std::unexpected<Error> Controller::give_back(const Error& why) noexcept {
+  state_ = State::lost;
+  lost_because_ = why;
+  const auto command = vfio::read_config16(*device_, vfio::pci::kCommand);
+  const bool gone = command && *command == 0xffff;
+  if (!gone && !vfio::set_bus_master(*device_, false)) device_->release();  // which cuts it off, if nothing else does
+  publish(Pulse::Phase::gone);
+  device_->release();
+  return error(why);
+}
+
+void Controller::publish(Pulse::Phase phase) noexcept {
+  const Pulse last{pulse_.load(std::memory_order_relaxed)};
+  const bool is_new_epoch = phase == Pulse::Phase::up && last.phase() != Pulse::Phase::up;
+  // Release: an owner that sees "down", "gone" or a new epoch sees a controller that was disabled before it.
+  pulse_.store(Pulse::make(last.epoch() + (is_new_epoch ? 1 : 0), phase, clock_.now_ns() / kNsPerMs).word,
+               std::memory_order_release);
+}
+
+// Tells the owners to keep away from their doorbells and gives those that poll the time to notice. One that does not
+// poll is not waited for long: it looks before it rings. One that was suspended just between the two may still ring the
+// doorbell of a queue that is gone; the controller reports that and ignores it (NVMe base 2.0c, 5.2.1: invalid
+// doorbell).
+void Controller::stop_owners() noexcept {
+  constexpr std::uint64_t kParkWaitNs = 50 * kNsPerMs, kPauseNs = 20'000;
+  publish(Pulse::Phase::stopping);
+  const std::uint64_t deadline_ns = clock_.now_ns() + kParkWaitNs;
+  while (live_queues_.load(std::memory_order_acquire) != 0 && clock_.now_ns() < deadline_ns) clock_.pause_ns(kPauseNs);
+}
+
+Result<void> Controller::reset(ResetReach reach) {
+  const std::lock_guard lock(mutex_);
+  auto done = reset_locked(reach);
+  if (!done) return error(done.error());
+  if (state_ == State::away) return error({"the device is away: " + lost_because_.what, "poll the drive"});
+  return done;
+}
+
+Result<void> Controller::reset_locked(ResetReach reach) {
+  if (state_ == State::lost) return lost();
+  if (const auto status = read_csts(*registers_); !status) return go_away(status.error());
+  stop_owners();
+  Result<void> reached;
+  if (reach == ResetReach::function) reached = device_->reset();
+  if (reach == ResetReach::bus) reached = device_->hot_reset();
+  if (const auto up = begin_anew(); !up) return drop(up.error());
+  publish(Pulse::Phase::up);
+  return reached;
+}
+
+// What a reset of the controller does not cure, one of the function may: the last rung that leaves the device usable.
+Result<void> Controller::begin_anew() {
+  if (auto disabled = disable(); !disabled) return disabled;
+  publish(Pulse::Phase::down);
+  Result<void> up = bring_up();
+  if (up || state_ != State::lost || !read_csts(*registers_) || !device_->reset()) return up;
+  if (auto disabled = disable(); !disabled) return disabled;
+  return bring_up();
+}
+
+// Before any owner hears that the controller is up again: what is sent again must mean the blocks that it meant before.
+Result<void> Controller::check_namespaces() {
+  for (auto id = queue_ids_.begin(); id != queue_ids_.end(); ++id) {
+    const NamespaceIdentity& ns = id->ns;
+    if (ns.nsid == 0) continue;
+    if (std::any_of(queue_ids_.begin(), id, [&](const QueueId& earlier) { return earlier.ns == ns; })) continue;
+    Command command;
+    command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::identify);
+    command.nsid = ns.nsid;
+    command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(Cns::ns));
+    IdentifyNamespace found{};
+    const auto result =
+        admin_locked(command, std::as_writable_bytes(std::span(&found, 1)), DataDirection::from_controller);
+    if (!result) return std::unexpected(result.error());
+    if (!result->status.ok()) {
+      return fail(fmt::format("namespace {} cannot be identified after the reset: {}", ns.nsid, result->status.text()),
+                  "open the drive anew");
+    }
+    if (NamespaceIdentity{ns.nsid, format_of(found).lbads, std::to_array(found.nguid), std::to_array(found.eui64)} !=
+        ns) {
+      return fail(
+          fmt::format("namespace {} is another one after the reset: its block size, NGUID or EUI64 differs", ns.nsid),
+          "open the drive anew");
+    }
+  }
+  return {};
+}
+
+}  // namespace pollux::nvme
