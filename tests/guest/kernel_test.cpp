@@ -86,7 +86,8 @@ class Load {
   static void answer(void* context, nvme::Status status) noexcept {
     Load& load = *static_cast<Load*>(context);
     ++load.answered_;
-    if (status.code() == nvme::StatusCode::aborted_by_host)
+    // The second is the answer to what the controller was never told of.
+    if (status.code() == nvme::StatusCode::aborted_by_host || status.code() == nvme::StatusCode::host_pathing_error)
       ++load.aborted_;
     else if (!status.ok())
       ++load.failed_otherwise_;
