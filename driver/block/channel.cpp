@@ -226,7 +226,7 @@ std::uint64_t Channel::largest_piece(const Split& split) const noexcept {
 void Channel::on_piece(void* context, nvme::Status status) noexcept {
   Split& split = *static_cast<Split*>(context);
   --split.in_flight;
-  split.told |= status.code() != nvme::StatusCode::host_pathing_error;
+  split.reached |= status.may_have_reached_media();
   if (!status.ok()) {
     if (split.status.ok()) split.status = status;
     split.blocks_left = 0;  // what was not sent is not sent any more
@@ -236,9 +236,7 @@ void Channel::on_piece(void* context, nvme::Status status) noexcept {
   if (split.in_flight != 0) return;
   Split finished = split;
   finished.channel->splits_.give_back(&split);
-  // A part of it the controller knew of.
-  if (finished.told && finished.status.code() == nvme::StatusCode::host_pathing_error)
-    finished.status = nvme::Status::from(nvme::StatusCode::aborted_by_host);
+  if (finished.reached && !finished.status.ok()) finished.status = finished.status.having_reached_media();
   finished.done(finished.context, finished.status);
 }
 
@@ -405,7 +403,7 @@ Channel::Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbell
       block_shift_(static_cast<unsigned>(std::countr_zero(ns.block_size_bytes))),
       block_mask_(ns.block_size_bytes - 1),
       max_blocks_(max_transfer_bytes >> block_shift_),
-      deadline_ms_(std::min(options.timeout_ms, kLongestTimeoutMs) + kMaxTickStepMs),
+      deadline_ms_(std::min(options.timeout_ms, kLongestTimeoutMs) + 2 * kMaxTickStepMs),
       boundary_blocks_(boundary_blocks(ns.boundary_blocks)),
       boundary_mask_(boundary_blocks_ - 1),
       ns_(ns),

@@ -182,7 +182,9 @@ class Channel {
   const Wait wait_;
   const vfio::Eventfd* interrupt_ = nullptr;  // of the queue, where the channel sleeps on it
   const bool reissue_writes_;
-  const std::uint32_t timeout_ms_;   // and one step of the coarse clock, which may come right after the submission
+  // And two steps of the coarse clock that may come right after a submission and be of the time before it: one that the
+  // owner has not seen yet, and one that Drive::poll() has not made yet.
+  const std::uint32_t timeout_ms_;
   std::uint32_t kept_until_ms_ = 0;  // while the queue is not there: what is in flight waits no longer
   std::uint32_t deadlines_checked_ms_ = 0;
 };

@@ -28,7 +28,7 @@ struct Split {
   dma::Slice data;            // of the pieces not yet sent; empty for commands without data
   Operation operation;
   std::uint32_t in_flight;  // pieces
-  bool told;                // the controller knew of a piece that has ended
+  bool reached;             // a piece that has ended may have changed the medium
   nvme::Status status;      // the first that is not success
 };
 

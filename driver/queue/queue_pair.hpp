@@ -235,7 +235,11 @@ class QueuePair {
       ++strays_;
       return;
     }
-    answer(index, Status{static_cast<std::uint16_t>(cqe::kStatus.of(tail))});
+    Status status{static_cast<std::uint16_t>(cqe::kStatus.of(tail))};
+    // It tells of the last time that the command was sent, alone.
+    if (!status.ok() && requests_[index].reissues > 0) [[unlikely]]
+      status = status.having_reached_media();
+    answer(index, status);
   }
 
   void answer(std::uint32_t index, Status status) noexcept {

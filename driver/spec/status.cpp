@@ -133,6 +133,7 @@ const char* status_name(StatusCode code) {
 }
 
 bool Status::may_have_reached_media() const {
+  if (kReached.of(bits) != 0) return true;
   switch (code()) {
     case invalid_opcode:
     case invalid_field:

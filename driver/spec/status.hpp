@@ -131,6 +131,9 @@ struct Status {
   static constexpr Field kCrd{11, 2};   // which of Identify's CRDTs to wait before a retry
   static constexpr Field kMore{13, 1};
   static constexpr Field kDnr{14, 1};
+  // The one bit that is not the controller's, whose statuses have 15: an earlier time that the command was sent, or
+  // another command of a request that was split, may have changed the medium.
+  static constexpr Field kReached{15, 1};
 
   // A status that the host itself gives, as in "aborted by host".
   static constexpr Status from(StatusCode code, bool do_not_retry = false) {
@@ -144,11 +147,11 @@ struct Status {
   constexpr bool more() const { return kMore.of(bits) != 0; }
   constexpr unsigned retry_delay_index() const { return static_cast<unsigned>(kCrd.of(bits)); }
 
-  // Whether a command that ended so may have changed the medium, or may have been carried out in part. False only for
-  // what is refused before it begins, and for Host Pathing Error, with which pollux answers a command that the
-  // controller was never told of. Of a request that was split into several commands the status is that of the first
-  // that failed; others may have been carried out, unless it is Host Pathing Error.
+  // Whether a request that ended so may have changed the medium, in whole or in part. False only for what was refused
+  // before it began, each time that it was sent, and for what the controller was never told of, which pollux answers
+  // with Host Pathing Error.
   bool may_have_reached_media() const;
+  constexpr Status having_reached_media() const { return {kReached.put(bits, 1)}; }
 
   // "LBA Out of Range (SCT 0h, SC 80h, do not retry)"; a code without a name: "status (SCT 7h, SC 12h)".
   std::string text() const;

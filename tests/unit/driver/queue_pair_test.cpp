@@ -197,6 +197,32 @@ TEST_CASE("what the controller was never told of ends otherwise than what it may
   CHECK(again.status.code() == StatusCode::aborted_by_host);
 }
 
+TEST_CASE("a write that was sent again and refused then may have reached the media the time before") {
+  RawQueue queue(8, 7);
+  Answer read, write;
+  const auto send = [&](IoOpcode opcode, Answer& answer) {
+    return queue.pair().submit(Answer::take, &answer, 0, [&](Command& slot, std::uint16_t) {
+      slot = {};
+      slot.cdw0 = static_cast<std::uint32_t>(opcode);
+    });
+  };
+  REQUIRE((send(IoOpcode::read, read) && send(IoOpcode::write, write)));
+  bool was_told_before = false;
+  SECTION("told the first time") {
+    queue.pair().ring();
+    was_told_before = true;
+  }
+  SECTION("never told the first time") { queue.pair().note_unrung(); }
+  queue.restart();
+  queue.pair().reissue(1, 0);
+  queue.pair().ring();
+  const auto refused = static_cast<std::uint16_t>(StatusCode::namespace_not_ready);
+  while (const auto command = queue.fetch()) queue.post(RawQueue::cid_of(*command), refused);
+  CHECK(queue.pair().poll(64) == 2);
+  CHECK((read.times == 1 && read.status.code() == StatusCode::namespace_not_ready));
+  CHECK((write.times == 1 && write.status.may_have_reached_media() == was_told_before));
+}
+
 TEST_CASE("a ring that the device has written to marks no other command as never told, and none outside the records") {
   RawQueue queue(8, 7);
   Answer told, untold;
