@@ -85,6 +85,47 @@ TEST_CASE("a temperature beyond its threshold is an event only where it is confi
   CHECK(host.as<nvme::SmartLog>(smart.prp1).critical_warning == 2);
 }
 
+TEST_CASE("a namespace that shrinks, vanishes and comes back is an event, and stands in the list until it was read") {
+  RawHost host;
+  host.enable();
+  RawHost::Queue& queue = host.create_pair(1);
+  const std::uint64_t page = host.pages(1);
+  const auto read = [&](std::uint64_t lba) {
+    return host.status(queue, io_command(nvme::IoOpcode::read, lba, 1, page));
+  };
+  nvme::Command identify = admin_command(AdminOpcode::identify, 0, 0, page, 1);
+  const auto size = [&] {
+    REQUIRE(host.admin_status(identify) == StatusCode::success);
+    return host.as<nvme::IdentifyNamespace>(page).nsze;
+  };
+  send_request(host);
+  host.core->resize_namespace(1, 8);
+  host.run();
+  CHECK_FALSE(host.poll(host.admin_queue));  // not configured
+  CHECK((read(8) == StatusCode::lba_out_of_range && size() == 8));
+
+  CHECK(host.admin_status(admin_command(AdminOpcode::set_features, 0x0b, 1u << 8)) == StatusCode::success);
+  host.core->resize_namespace(1, 0);
+  host.run();
+  const auto event = host.poll(host.admin_queue);
+  REQUIRE(event);
+  CHECK(event->dw0 == (2u | 0u << 8 | 4u << 16));  // notice, namespace attribute changed, log page 4
+  CHECK((read(0) == StatusCode::invalid_namespace_or_format && size() == 0));
+  host.core->resize_namespace(1, 16);
+  send_request(host);
+  CHECK_FALSE(host.poll(host.admin_queue));  // masked
+  CHECK((read(15) == StatusCode::success && size() == 16));
+
+  const nvme::Command log = admin_command(AdminOpcode::get_log_page, 4 | 15u << 16, 0, page, nvme::kNsidAll);
+  CHECK(host.admin_status(log) == StatusCode::success);
+  CHECK((host.as<std::uint32_t>(page) == 1 && host.as<std::uint32_t>(page + 4) == 0));
+  CHECK(host.admin_status(log) == StatusCode::success);
+  CHECK(host.as<std::uint32_t>(page) == 0);
+  host.core->resize_namespace(1, 8);
+  host.run();
+  CHECK(host.poll(host.admin_queue));
+}
+
 TEST_CASE("Abort ends an event request, which is answered before the Abort is") {
   RawHost host;
   host.enable();

@@ -262,5 +262,19 @@ TEST_CASE("a completion can be lost, doubled, and carry a wrong identifier") {
   CHECK(cid_of(*s.host.poll(*s.queue)) == 0x999);
 }
 
+TEST_CASE("a completion with the last pass's phase takes a place in the ring where no host sees it, nor what follows") {
+  Setup s;
+  const nvme::Command read = io_command(IoOpcode::read, 0, 1, s.page);
+  s.hook.post = [](nvme::Completion&) { return PostFault::stale_phase; };
+  s.host.put(*s.queue, read);
+  s.host.ring(*s.queue);
+  s.host.run();
+  s.hook.post = {};
+  s.host.put(*s.queue, read);
+  s.host.ring(*s.queue);
+  s.host.run();
+  CHECK_FALSE(s.host.poll(*s.queue));
+}
+
 }  // namespace
 }  // namespace pollux::softnvme

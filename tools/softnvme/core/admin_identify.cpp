@@ -31,7 +31,7 @@ Page active_list(const Config& config, std::uint32_t above) {
   std::array<std::uint32_t, nvme::kNsListEntries> list{};
   std::size_t count = 0;
   for (const NamespaceConfig& ns : config.namespaces) {
-    if (ns.nsid > above && count < list.size()) list[count++] = ns.nsid;
+    if (ns.nsid > above && ns.block_count != 0 && count < list.size()) list[count++] = ns.nsid;
   }
   std::sort(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(count));
   return page_of(list);

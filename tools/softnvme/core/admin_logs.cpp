@@ -31,7 +31,10 @@ Reply AdminCommands::get_log_page(const nvme::Command& command) {
     return refuse(StatusCode::invalid_field);
   }
   const Reply reply = send(command, length, std::span<const std::byte>(page).subspan(offset, *size - offset));
-  if (reply.status == 0 && get_log::kRae.of(command.cdw10) == 0) state_.events.log_read(lid);
+  if (reply.status == 0 && get_log::kRae.of(command.cdw10) == 0) {
+    state_.events.log_read(lid);
+    if (lid == static_cast<std::uint8_t>(nvme::LogId::changed_ns_list)) state_.logs.forget_namespace_changes();
+  }
   return reply;
 }
 

@@ -18,8 +18,8 @@ inline constexpr std::uint32_t kMaxNamespaces = 1024;    // one Active Namespace
 struct NamespaceConfig {
   std::uint32_t nsid = 1;                // 1 to kMaxNamespaces; namespaces need not follow each other
   std::uint32_t block_size_bytes = 512;  // 512 or 4096
-  std::uint64_t block_count = 0;
-  Store* store = nullptr;  // outlives the core; nullptr: no data is moved (null=1)
+  std::uint64_t block_count = 0;         // 0: not active
+  Store* store = nullptr;                // outlives the core; nullptr: no data is moved (null=1)
 };
 
 struct Config {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "pollux/driver/spec/async_event.hpp"
+
 namespace pollux::softnvme {
 namespace {
 
@@ -179,6 +181,18 @@ unsigned Controller::report_events() {
     ++done;
   }
   return done;
+}
+
+// NVMe base 2.0c, 5.2 (figure 149), 5.16.1.5.
+void Controller::resize_namespace(std::uint32_t nsid, std::uint64_t block_count) {
+  for (NamespaceConfig& ns : state_.config.namespaces) {
+    if (ns.nsid == nsid) ns.block_count = block_count;
+  }
+  io_.resize(nsid, block_count);
+  if ((state_.features.async_event_configuration & nvme::async_event_configuration::kNamespaceAttribute) == 0) return;
+  state_.logs.note_namespace_change(nsid);
+  state_.events.raise(EventType::notice, static_cast<std::uint8_t>(nvme::Notice::namespace_attribute_changed),
+                      static_cast<std::uint8_t>(nvme::LogId::changed_ns_list));
 }
 
 void Controller::set_interrupts(Interrupts* interrupts) {

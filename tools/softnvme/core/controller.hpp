@@ -37,6 +37,10 @@ class Controller {
   // Function level reset: as after power-on, all queues gone.
   void function_reset();
 
+  // Namespace `nsid` of the configuration grows, shrinks, vanishes (0 blocks) or comes back; its content stays. The
+  // host is told by an event and by log page 04h.
+  void resize_namespace(std::uint32_t nsid, std::uint64_t block_count);
+
   // nullptr: none. The hook outlives its use here.
   void set_fault_hook(FaultHook* hook);
 

@@ -86,7 +86,7 @@ class Events {
     std::uint8_t lid = 0;
   };
   std::vector<nvme::Command> requests_;
-  std::array<Slot, 2> slots_{};
+  std::array<Slot, 3> slots_{};
 };
 
 }  // namespace pollux::softnvme

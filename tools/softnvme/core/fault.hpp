@@ -51,7 +51,12 @@ struct DataFault {
 };
 
 // What becomes of a completion. The hook may also change the entry that it is given (CID, status, SQ head).
-enum class PostFault : std::uint8_t { none, lose, twice };
+enum class PostFault : std::uint8_t {
+  none,
+  lose,
+  twice,
+  stale_phase,  // it takes its place in the ring with the phase tag of the last pass
+};
 
 class FaultHook {
  public:

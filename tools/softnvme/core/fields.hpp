@@ -48,7 +48,7 @@ struct HmbAttributes {
 static_assert(sizeof(HmbAttributes) == 4096);
 
 // Asynchronous events, 5.2.1: the completion's dword 0 is type, information in bits 15:8, log page in bits 23:16.
-enum class EventType : std::uint8_t { error = 0, smart = 1 };
+enum class EventType : std::uint8_t { error = 0, smart = 1, notice = 2 };
 
 // Commands Supported and Effects, 5.16.1.6.
 inline constexpr std::uint32_t kCommandSupported = 1u << 0;

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 
+#include "pollux/driver/spec/async_event.hpp"
 #include "pollux/tools/softnvme/core/events.hpp"
 #include "pollux/tools/softnvme/core/logs.hpp"
 
@@ -42,6 +43,7 @@ nvme::IdentifyController identify_controller(const Config& config) {
   id.cntlid = 1;
   id.ver = kVersion;
   id.rtd3r = id.rtd3e = 5 * kMicrosecondsPerSecond;
+  id.oaes = nvme::async_event_configuration::kNamespaceAttribute;
   id.cntrltype = 1;  // I/O controller
   if (config.shadow_doorbells) id.oacs = nvme::oacs::kDoorbellBufferConfig;
   id.acl = kAbortLimit;

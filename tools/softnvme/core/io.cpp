@@ -33,6 +33,10 @@ IoCommands::IoCommands(State& state) : state_(state), scratch_(kScratchBytes) {
   }
 }
 
+void IoCommands::resize(std::uint32_t nsid, std::uint64_t block_count) {
+  namespaces_.at(nsid).block_count = block_count;
+}
+
 Reply IoCommands::execute(const nvme::Command& command) {
   const auto opcode = static_cast<IoOpcode>(command.cdw0 & nvme::cdw0::kOpcode.mask());
   if (opcode == IoOpcode::read) return read(command);

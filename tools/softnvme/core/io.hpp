@@ -23,14 +23,17 @@ class IoCommands {
   // Makes everything durable, for Flush and for a shutdown. False: a medium failed.
   bool flush_all();
 
+  // The namespace has another size from now on; 0: it is not active.
+  void resize(std::uint32_t nsid, std::uint64_t block_count);
+
   // Forgets what stale reads would return.
   void forget_history() { history_.clear(); }
 
  private:
   struct Namespace {
-    Store* store = nullptr;  // nullptr: moves no data
-    std::uint64_t block_count = 0;
-    std::uint32_t nsid = 0;  // 0: not active
+    Store* store = nullptr;         // nullptr: moves no data
+    std::uint64_t block_count = 0;  // 0: not active
+    std::uint32_t nsid = 0;
     std::uint32_t block_shift = 0;
   };
   // The blocks that a command names, checked.
@@ -43,7 +46,7 @@ class IoCommands {
   };
 
   const Namespace* find(std::uint32_t nsid) const {
-    if (nsid >= namespaces_.size() || namespaces_[nsid].nsid == 0) return nullptr;
+    if (nsid >= namespaces_.size() || namespaces_[nsid].block_count == 0) return nullptr;
     return &namespaces_[nsid];
   }
   // The namespace, the range and, for what moves data, MDTS. Not 0: the status to answer with.

@@ -1,5 +1,6 @@
 #include "pollux/tools/softnvme/core/logs.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "pollux/tools/softnvme/core/fields.hpp"
@@ -22,6 +23,7 @@ constexpr std::uint8_t kPages[] = {
     static_cast<std::uint8_t>(LogId::error_information),
     static_cast<std::uint8_t>(LogId::smart),
     static_cast<std::uint8_t>(LogId::firmware_slot),
+    static_cast<std::uint8_t>(LogId::changed_ns_list),
     static_cast<std::uint8_t>(LogId::commands_supported),
     kLidFeatureEffects,
 };
@@ -79,6 +81,11 @@ void Logs::note_error(std::uint16_t sqid, std::uint16_t cid, std::uint16_t statu
   entry.nsid = nsid;
 }
 
+void Logs::note_namespace_change(std::uint32_t nsid) {
+  const auto place = std::lower_bound(changed_namespaces_.begin(), changed_namespaces_.end(), nsid);
+  if (place == changed_namespaces_.end() || *place != nsid) changed_namespaces_.insert(place, nsid);
+}
+
 void Logs::fill_smart(const Conditions& now, nvme::SmartLog& smart) const {
   const auto units = [](std::uint64_t bytes) { return (bytes + kDataUnitBytes - 1) / kDataUnitBytes; };
   smart.critical_warning = now.critical_warning;
@@ -123,6 +130,9 @@ std::optional<std::size_t> Logs::fill(std::uint8_t lid, const Conditions& now,
       put(page, 0, firmware);
       return sizeof firmware;
     }
+    case static_cast<std::uint8_t>(LogId::changed_ns_list):
+      std::memcpy(page.data(), changed_namespaces_.data(), changed_namespaces_.size() * sizeof(std::uint32_t));
+      return kMaxLogBytes;
     case static_cast<std::uint8_t>(LogId::commands_supported):
       for (const AdminOpcode opcode : kAdminCommands)
         put_dword(page, static_cast<std::size_t>(opcode), kCommandSupported);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "pollux/driver/spec/command.hpp"
 #include "pollux/driver/spec/log.hpp"
@@ -35,6 +36,10 @@ class Logs {
   // Remembers a command that failed. `status` is without the phase tag.
   void note_error(std::uint16_t sqid, std::uint16_t cid, std::uint16_t status, std::uint32_t nsid, std::uint64_t lba);
 
+  // Namespace `nsid` stands in the list of those that have changed until the host has read it.
+  void note_namespace_change(std::uint32_t nsid);
+  void forget_namespace_changes() { changed_namespaces_.clear(); }
+
   // What the pages say and lives elsewhere.
   struct Conditions {
     std::uint16_t temperature_kelvin;
@@ -52,6 +57,7 @@ class Logs {
 
   HealthCounters health_;
   std::array<nvme::ErrorLogEntry, kErrorLogEntries> errors_{};  // a ring
+  std::vector<std::uint32_t> changed_namespaces_;               // ascending; at most kMaxNamespaces
   std::uint64_t error_count_ = 0;                               // ever; the newest is at (error_count_ - 1) % size
 };
 

@@ -25,6 +25,12 @@ void State::complete(SubmissionQueue& sq, const nvme::Command& command, Reply re
     const PostFault fault = hook->at_completion(sq.id, entry);
     if (fault == PostFault::lose) return;
     if (fault == PostFault::twice && sq.cq->room() > 1) queues.post(*sq.cq, entry);
+    if (fault == PostFault::stale_phase) {
+      sq.cq->phase ^= 1;
+      queues.post(*sq.cq, entry);
+      sq.cq->phase ^= 1;
+      return;
+    }
   }
   queues.post(*sq.cq, entry);
 }

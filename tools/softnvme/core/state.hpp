@@ -44,7 +44,7 @@ struct State {
 
   const NamespaceConfig* find_namespace(std::uint32_t nsid) const {
     for (const NamespaceConfig& ns : config.namespaces) {
-      if (ns.nsid == nsid) return &ns;
+      if (ns.nsid == nsid && ns.block_count != 0) return &ns;
     }
     return nullptr;
   }
