@@ -16,7 +16,7 @@ Result<std::unique_ptr<AdminQueue>> AdminQueue::create(dma::Space& space) {
 
 void AdminQueue::restart(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell) {
   pair_.emplace(memory_.make_queue(submission_doorbell, completion_doorbell));
-  timed_out_ = false;
+  abandoned_ = false;
   listening_ = events_refused_ = false;
   event_.reset();
 }
@@ -49,7 +49,7 @@ void AdminQueue::on_done(void* context, Status status) noexcept {
 Result<std::optional<AdminResult>> AdminQueue::step(std::uint64_t now_ns) {
   pair_->poll(kDepth);
   if (!result_ && now_ns >= deadline_ns_) {
-    timed_out_ = true;
+    abandon();
     return fail(fmt::format("admin command {:#04x} was not answered within {} ms", opcode_, timeout_ms_),
                 "the controller hangs: reset it or power it off");
   }

@@ -56,7 +56,9 @@ class AdminQueue {
     return std::as_bytes(std::span<const std::uint64_t, kAdminDataBytes / 8>(data_page().entries, kAdminDataBytes / 8));
   }
 
-  bool usable() const { return pair_.has_value() && !timed_out_; }
+  // Nobody waits for the answer any more: the queue is of no use until restart().
+  void abandon() { abandoned_ = true; }
+  bool usable() const { return pair_.has_value() && !abandoned_; }
 
  private:
   static constexpr std::uint32_t kDepth = kEntries - 1;
@@ -72,7 +74,7 @@ class AdminQueue {
   std::uint8_t opcode_ = 0;
   std::uint32_t timeout_ms_ = 0;
   std::uint64_t deadline_ns_ = 0;
-  bool timed_out_ = false;
+  bool abandoned_ = false;
   bool listening_ = false;
   bool events_refused_ = false;
   std::optional<std::uint32_t> event_;

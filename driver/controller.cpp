@@ -204,6 +204,11 @@ Result<AdminResult> Controller::admin_locked(const Command& command, std::span<s
       (void)go_away(alive.error());
       return error(alive.error());
     }
+    if (const auto ready = still_ready(*registers_); !ready) {
+      admin_->abandon();
+      ask_for_reset(epoch());
+      return error(ready.error());
+    }
   }
   if (direction == DataDirection::from_controller) std::memcpy(data.data(), admin_->data().data(), data.size());
   return *result;

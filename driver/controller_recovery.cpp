@@ -152,11 +152,13 @@ Result<void> Controller::reset_locked(ResetReach reach) {
 }
 
 // What a reset of the controller does not cure, one of the function may: the last rung that leaves the device usable.
+// Not another drive's or a refused feature, which a working controller has told of.
 Result<void> Controller::begin_anew() {
   if (auto disabled = disable(); !disabled) return disabled;
   publish(Pulse::Phase::down);
   Result<void> up = bring_up();
-  if (up || state_ != State::lost || !read_csts(*registers_) || !device_->reset()) return up;
+  const bool has_answered = state_ == State::up && admin_->usable();
+  if (up || has_answered || !read_csts(*registers_) || !device_->reset()) return up;
   if (auto disabled = disable(); !disabled) return disabled;
   return bring_up();
 }

@@ -32,6 +32,14 @@ Result<std::uint32_t> read_csts(Registers& registers) {
   return status;
 }
 
+Result<void> still_ready(Registers& registers) {
+  const auto status = read_csts(registers);
+  if (!status) return std::unexpected(status.error());
+  if (csts::kRdy.of(*status) != 0 && csts::kCfs.of(*status) == 0) return {};
+  return fail(fmt::format("the controller stopped in the middle of a command (CSTS {:#x})", *status),
+              "reset it or power it off and on");
+}
+
 Result<bool> Disable::step(std::uint64_t now_ns) {
   const auto status = read_csts(registers_);
   if (!status) return std::unexpected(status.error());
@@ -147,6 +155,9 @@ Result<bool> BringUp::ready(std::uint64_t now_ns) {
 }
 
 Result<bool> BringUp::step(std::uint64_t now_ns) {
+  if (stage_ != Stage::enable && stage_ != Stage::wait_ready) {
+    if (const auto ready = still_ready(registers_); !ready) return std::unexpected(ready.error());
+  }
   switch (stage_) {
     case Stage::enable: {
       if (const auto enabled = enable(now_ns); !enabled) return std::unexpected(enabled.error());

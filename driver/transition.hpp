@@ -84,6 +84,9 @@ class ShutDown {
 // its config space.
 Result<std::uint32_t> read_csts(Registers& registers);
 
+// Error: it is gone, was disabled by somebody else, or has met a fatal error; it answers no command any more.
+Result<void> still_ready(Registers& registers);
+
 // Steps a machine until it is done or fails. The machine bounds it.
 template <typename Machine>
 Result<void> run_to_end(Machine& machine, Clock& clock) {
