@@ -45,7 +45,7 @@ struct Shadowed {
     return entry.has_value();
   }
   void let_it_sleep() {
-    for (unsigned i = 0; i < 2 * Queues::kLooksBeforeSleep; ++i) host.core->step(1'000 + i);
+    for (unsigned i = 0; i < 2 * Config{}.looks_before_sleep; ++i) host.core->step(1'000 + i);
   }
 };
 

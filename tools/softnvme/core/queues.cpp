@@ -27,10 +27,11 @@ bool Ring::bind(const HostMemory& memory, std::uint64_t iova, std::uint64_t size
   return true;
 }
 
-Queues::Queues(const HostMemory& memory, std::uint32_t* doorbells, ViolationLog& violations)
+Queues::Queues(const Config& config, const HostMemory& memory, std::uint32_t* doorbells, ViolationLog& violations)
     : memory_(memory),
       doorbells_(doorbells),
       violations_(violations),
+      looks_before_sleep_(config.looks_before_sleep),
       submission_(kMaxIoQueues + 1),
       completion_(kMaxIoQueues + 1) {
   active_.reserve(kMaxIoQueues + 1);
@@ -162,7 +163,7 @@ bool Queues::looks_at_shadow(SubmissionQueue& sq) {
     keep_awake(sq, sq.tail);
     return true;
   }
-  if (++sq.quiet_looks < kLooksBeforeSleep) return true;
+  if (++sq.quiet_looks < looks_before_sleep_) return true;
   __atomic_store_n(sq.doorbell, kAsleep, __ATOMIC_RELAXED);
   // Pairs with the host's full barrier between its store of the shadow and its load of the event index: one of the two
   // sees the other's.

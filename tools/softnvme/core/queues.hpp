@@ -95,7 +95,7 @@ enum class DoorbellError : std::uint8_t { none, no_queue, bad_value };
 class Queues {
  public:
   // `doorbells`: kDoorbellWords words, zero, written by the host and read here; they outlive the queues.
-  Queues(const HostMemory& memory, std::uint32_t* doorbells, ViolationLog& violations);
+  Queues(const Config& config, const HostMemory& memory, std::uint32_t* doorbells, ViolationLog& violations);
 
   // False: the ring is not mapped. The identifier is free and at most kMaxIoQueues; `cqid` exists.
   bool create_cq(std::uint16_t id, std::uint64_t iova, std::uint32_t entries,
@@ -183,9 +183,6 @@ class Queues {
   // The first doorbell error since this was asked last, and the queue's identifier.
   DoorbellError take_error(std::uint16_t& qid);
 
-  // Without a new tail in so many looks the controller asks to be woken, and sleeps.
-  static constexpr unsigned kLooksBeforeSleep = 1000;
-
   static constexpr std::uint32_t kSqeBytes = 64;
   static constexpr std::uint32_t kCqeBytes = 16;
 
@@ -219,6 +216,7 @@ class Queues {
   };
   std::optional<Shadows> shadows_;
   ViolationLog& violations_;
+  const unsigned looks_before_sleep_;
   std::vector<SubmissionQueue> submission_;
   std::vector<CompletionQueue> completion_;
   std::vector<SubmissionQueue*> active_;

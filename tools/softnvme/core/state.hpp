@@ -23,7 +23,7 @@ struct State {
   State(Config wanted, const HostMemory& memory, std::uint32_t* doorbells)
       : config(std::move(wanted)),
         registers(config, violations),
-        queues(memory, doorbells, violations),
+        queues(config, memory, doorbells, violations),
         dma(memory, violations),
         features(config),
         max_transfer_bytes(config.mdts == 0 ? ~0ull : 1ull << (12 + config.mdts)) {}
