@@ -317,7 +317,7 @@ void Channel::check_deadlines() noexcept {
     if (now_ms_ - request.deadline >= kAbortGraceMs) {
       controller_.ask_for_reset(epoch_);
     } else if (!request.abort_asked) {
-      request.abort_asked = controller_.ask_for_abort(epoch_, qid_, request.cid);
+      request.abort_asked = controller_.ask_for_abort(epoch_, qid_, static_cast<std::uint16_t>(request.cid));
     }
   });
 }

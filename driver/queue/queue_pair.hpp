@@ -31,13 +31,23 @@ struct alignas(64) Request {
   std::uint32_t cdw11;
   std::uint32_t cdw12;
   std::uint32_t deadline;  // in ticks of the owner's coarse clock
-  std::uint16_t cid;       // as sent; while the record is free: the next one's generation, and no index
-  std::int8_t reissues;    // how often reissue() has put it into the ring again; kNeverTold
-  bool abort_asked;        // that its owner has asked for an Abort, since it was last put into the ring
+  std::uint32_t cid;       // bits 15:0 as sent, or of a free record the next one; above them kSentBefore, kFree
+  // One store notes all four.
   std::uint8_t opcode;
+  std::int8_t reissues;  // how often reissue() has put it into the ring again; kNeverTold
+  bool abort_asked;      // that its owner has asked for an Abort, since it was last put into the ring
+  std::uint8_t reserved;
+
+  // With either of them no completion matches.
+  static constexpr std::uint32_t kFree = 1u << 31;
+  // The command was sent before and may have reached the media then: its completion is looked at twice, and the
+  // ordinary one pays nothing for that.
+  static constexpr std::uint32_t kSentBefore = 1u << 30;
 
   // The controller has not been told of the command: it has had no effect, and the next time is the first.
   static constexpr std::int8_t kNeverTold = -1;
+
+  bool is_free() const noexcept { return (cid & kFree) != 0; }
 };
 static_assert(sizeof(Request) == 64,
               "two and a quarter cache lines an I/O: the SQE, a quarter of a CQE line, and this");
@@ -68,7 +78,7 @@ class QueuePair {
     assert(depth_ >= 1 && depth_ <= kMaxDepth && memory.free_indices.size() >= depth_);
     assert(depth_ < memory.submissions.size() && depth_ < memory.completions.size());
     for (std::uint32_t index = depth_; index-- != 0;) {
-      requests_[index].cid = kIndexMask;
+      requests_[index].cid = Request::kFree | index;
       *free_top_++ = static_cast<std::uint16_t>(index);
     }
   }
@@ -84,7 +94,7 @@ class QueuePair {
       return false;
     const std::uint16_t index = *--free_top_;
     Request& request = requests_[index];
-    const auto cid = static_cast<std::uint16_t>((request.cid & ~kIndexMask) | index);
+    const auto cid = static_cast<std::uint16_t>(request.cid);
     request.done = done;
     request.context = context;
     request.deadline = deadline;
@@ -100,6 +110,7 @@ class QueuePair {
     request.opcode = static_cast<std::uint8_t>(cdw0::kOpcode.of(slot.cdw0));
     request.reissues = 0;
     request.abort_asked = false;
+    request.reserved = 0;
     slot.cdw0 = cdw0::kCid.put(slot.cdw0, cid);  // whatever stood there
     submission_queue_.advance();
     return true;
@@ -143,7 +154,7 @@ class QueuePair {
   void fail_unless(Keeps&& keeps) noexcept {
     for (std::uint32_t index = 0; index < depth_; ++index) {
       const Request& request = requests_[index];
-      if (is_free(request) || keeps(request)) continue;
+      if (request.is_free() || keeps(request)) continue;
       const bool told = request.reissues != Request::kNeverTold;
       answer(index, Status::from(told ? StatusCode::aborted_by_host : StatusCode::host_pathing_error));
     }
@@ -171,14 +182,14 @@ class QueuePair {
   void reissue(std::uint32_t nsid, std::uint32_t deadline) noexcept {
     for (std::uint32_t index = 0; index < depth_; ++index) {
       Request& request = requests_[index];
-      if (is_free(request)) continue;
-      request.cid = static_cast<std::uint16_t>(request.cid + kGenerationStep);
+      if (request.is_free()) continue;
+      const auto cid = static_cast<std::uint16_t>(request.cid + kGenerationStep);
+      request.cid = ++request.reissues > 0 ? cid | Request::kSentBefore : cid;
       request.deadline = deadline;
-      ++request.reissues;
       request.abort_asked = false;
       Command& slot = submission_queue_.slot();
       slot = {};
-      slot.cdw0 = cdw0::kCid.put(std::uint32_t{request.opcode}, request.cid);
+      slot.cdw0 = cdw0::kCid.put(std::uint32_t{request.opcode}, cid);
       slot.nsid = nsid;
       slot.prp1 = request.prp1;
       slot.prp2 = request.prp2;
@@ -195,7 +206,7 @@ class QueuePair {
   void for_each_late(std::uint32_t now, Each&& each) noexcept {
     for (std::uint32_t index = 0; index < depth_; ++index) {
       Request& request = requests_[index];
-      if (!is_free(request) && static_cast<std::int32_t>(now - request.deadline) >= 0) each(request);
+      if (!request.is_free() && static_cast<std::int32_t>(now - request.deadline) >= 0) each(request);
     }
   }
 
@@ -210,10 +221,8 @@ class QueuePair {
 
  private:
   static constexpr std::uint16_t kIndexMask = (1u << kIndexBits) - 1;
-  static constexpr std::uint16_t kGenerationStep = 1u << kIndexBits;
-  static_assert(kMaxDepth - 1 < kIndexMask, "index FFFh marks a free record, and with generation Fh the reserved CID");
-
-  static bool is_free(const Request& request) noexcept { return (request.cid & kIndexMask) == kIndexMask; }
+  static constexpr std::uint32_t kGenerationStep = 1u << kIndexBits;
+  static_assert(kMaxDepth - 1 < kIndexMask, "index FFFh with generation Fh is the reserved CID");
 
   // Apart from poll(), so that finding nothing stays cheap.
   [[gnu::noinline]] unsigned reap(std::uint64_t tail, unsigned limit) noexcept {
@@ -231,22 +240,22 @@ class QueuePair {
   void answer(std::uint64_t tail) noexcept {
     const auto cid = static_cast<std::uint32_t>(cqe::kCid.of(tail));
     const std::uint32_t index = cid & kIndexMask;
-    if (index >= depth_ || requests_[index].cid != cid) [[unlikely]] {
+    const Status status{static_cast<std::uint16_t>(cqe::kStatus.of(tail))};
+    if (index < depth_ && requests_[index].cid == cid) [[likely]]
+      return answer(index, status);
+    if (index >= depth_ || requests_[index].cid != (cid | Request::kSentBefore)) {
       ++strays_;
       return;
     }
-    Status status{static_cast<std::uint16_t>(cqe::kStatus.of(tail))};
-    // It tells of the last time that the command was sent, alone.
-    if (!status.ok() && requests_[index].reissues > 0) [[unlikely]]
-      status = status.having_reached_media();
-    answer(index, status);
+    // A failure tells of the last time that the command was sent, alone.
+    answer(index, status.ok() ? status : status.having_reached_media());
   }
 
   void answer(std::uint32_t index, Status status) noexcept {
     Request& request = requests_[index];
     const Callback done = request.done;
     void* const context = request.context;
-    request.cid = static_cast<std::uint16_t>((request.cid | kIndexMask) + kGenerationStep);
+    request.cid += kGenerationStep + Request::kFree;  // what overflows from 15:0 means nothing in a free record
     *free_top_++ = static_cast<std::uint16_t>(index);
     done(context, status);
   }
