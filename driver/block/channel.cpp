@@ -256,7 +256,7 @@ unsigned Channel::poll(unsigned limit) noexcept {
 unsigned Channel::poll_changed(nvme::Pulse pulse, unsigned limit) noexcept {
   if (const unsigned failed = notice(pulse); failed != 0 || !live_) return failed;
   const unsigned answered = queue_.poll(limit);
-  check_deadlines();  // of what is not answered even now
+  check_deadlines(answered, limit);
   return answered;
 }
 
@@ -310,8 +310,13 @@ unsigned Channel::notice(nvme::Pulse pulse) noexcept {
 
 // The second rung: the controller has been looked at (Controller::poll()) and the queue polled once more. The third is
 // for a command that its Abort did not end, or whose Abort had no turn.
-void Channel::check_deadlines() noexcept {
+void Channel::check_deadlines(unsigned answered, unsigned limit) noexcept {
   if (now_ms_ - deadlines_checked_ms_ < kDeadlineScanMs) return;
+  // A command that looks late may be answered by a completion that `limit` left where it is. The depth is the most that
+  // can have waited: under load none would ever be left.
+  answered_before_check_ += answered;
+  if (answered == limit && answered_before_check_ < depth()) return;
+  answered_before_check_ = 0;
   deadlines_checked_ms_ = now_ms_;
   queue_.for_each_late(now_ms_, [&](nvme::Request& request) {
     if (now_ms_ - request.deadline >= kAbortGraceMs) {

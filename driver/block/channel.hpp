@@ -154,7 +154,7 @@ class Channel {
   }
   unsigned poll_changed(nvme::Pulse pulse, unsigned limit) noexcept;
   unsigned notice(nvme::Pulse pulse) noexcept;
-  void check_deadlines() noexcept;
+  void check_deadlines(unsigned answered, unsigned limit) noexcept;
   void revive(nvme::Pulse pulse) noexcept;
   bool may_reissue(const nvme::Request& request) const noexcept;
   nvme::IoQueue description() const noexcept;
@@ -187,6 +187,7 @@ class Channel {
   const std::uint32_t timeout_ms_;
   std::uint32_t kept_until_ms_ = 0;  // while the queue is not there: what is in flight waits no longer
   std::uint32_t deadlines_checked_ms_ = 0;
+  unsigned answered_before_check_ = 0;  // since the next look at the deadlines is due
 };
 
 }  // namespace pollux
