@@ -38,6 +38,7 @@ class RawQueue {
   }
 
   Command& slot(std::size_t index) { return submissions_[index]; }
+  std::span<Completion> completions() { return completions_; }
 
   // Writes the next completion entry with the phase of this pass.
   void post(std::uint16_t cid, std::uint16_t status = 0, std::uint32_t dw0 = 0) {

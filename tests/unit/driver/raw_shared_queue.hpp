@@ -42,6 +42,8 @@ class RawSharedQueue {
     return command;
   }
 
+  std::span<Completion> completions() { return completions_; }
+
   // Completions posted and not acknowledged, modulo the ring: what the controller believes is in its queue.
   std::uint32_t unacknowledged() const {
     const std::uint32_t head = __atomic_load_n(&completion_doorbell, __ATOMIC_ACQUIRE);
