@@ -29,10 +29,12 @@ inline std::unexpected<Error> fail(std::string what, std::string advice = {}) {
 }
 
 // An error of a system call: appends errno's name to `what`. `os_error` is errno, saved by the caller right after the
-// call.
+// call; or what the other side of a socket has told, which may be any number.
 inline std::unexpected<Error> fail_errno(int os_error, std::string what, std::string advice = {}) {
-  const char* name = strerrorname_np(os_error);
-  what += fmt::format(" ({}: {})", name != nullptr ? name : "errno", strerrordesc_np(os_error));
+  const char* const name = strerrorname_np(os_error);
+  const char* const description = strerrordesc_np(os_error);
+  what += name != nullptr && description != nullptr ? fmt::format(" ({}: {})", name, description)
+                                                    : fmt::format(" (errno {})", os_error);
   return std::unexpected(Error{std::move(what), std::move(advice), os_error});
 }
 
