@@ -17,6 +17,12 @@ namespace {
 constexpr std::uint32_t kRegionAnswerBytes = 1024;  // room for capabilities: forty sparse areas or more
 constexpr std::uint64_t kRegisterBytes = 8;         // the widest access that a register takes
 
+// Whether it has an end that can be looked at: within it a touch of a mapping finds memory.
+bool is_ordinary(const FileDescriptor& file) {
+  struct stat info{};
+  return fstat(file.get(), &info) == 0 && S_ISREG(info.st_mode);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ClientDevice>> ClientDevice::create(std::shared_ptr<Session> session, ClientSpace& space,
@@ -82,10 +88,10 @@ Result<ClientDevice::Region> ClientDevice::ask_region(std::uint32_t index) {
   auto parsed = parse_region_info(answer->payload);
   if (!parsed) return std::unexpected(parsed.error());
   Region region{.info = std::move(parsed->info), .file_offset = parsed->file_offset, .file = {}};
-  if (answer->fds.empty()) {
-    region.info.mappable.clear();  // it says that areas may be mapped and gives no file: by message, then
-  } else {
+  if (!answer->fds.empty() && is_ordinary(answer->fds.front())) {
     region.file = std::move(answer->fds.front());
+  } else {
+    region.info.mappable.clear();  // it says that areas may be mapped, and gives nothing for it: by message, then
   }
   return region;
 }
@@ -222,8 +228,8 @@ Result<void*> ClientDevice::map_at(void* address, RegionIndex index, RegionArea 
   struct stat file{};
   // A touch beyond the file's end would be a SIGBUS.
   if (fstat(region.file.get(), &file) != 0 || offset < area.offset ||
-      (S_ISREG(file.st_mode) && (offset > static_cast<std::uint64_t>(file.st_size) ||
-                                 area.size_bytes > static_cast<std::uint64_t>(file.st_size) - offset)))
+      offset > static_cast<std::uint64_t>(file.st_size) ||
+      area.size_bytes > static_cast<std::uint64_t>(file.st_size) - offset)
     return fail(fmt::format("{:#x}+{:#x} of region {} lies outside the file that the server gave for it", area.offset,
                             area.size_bytes, static_cast<unsigned>(index)));
   const int protection = (region.info.readable ? PROT_READ : 0) | (region.info.writable ? PROT_WRITE : 0);

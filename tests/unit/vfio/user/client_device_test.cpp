@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/mman.h>
 
 #include <catch2/catch.hpp>
@@ -81,7 +82,11 @@ TEST_CASE_METHOD(Scene, "a region that needs more room for its answer is asked a
   CHECK(asked == std::vector<std::uint32_t>{1024, 4000});
 }
 
-TEST_CASE_METHOD(Scene, "an area without a file is reached by message") {
+TEST_CASE_METHOD(Scene, "an area without a file, or with one that has no end to look at, is reached by message") {
+  const FileDescriptor device_file(open("/dev/zero", O_RDWR | O_CLOEXEC));
+  std::vector<int> fds;
+  SECTION("none") {}
+  SECTION("a device") { fds = {device_file.get()}; }
   server.on(Command::device_get_region_info, [&](const Message& command) {
     auto info = *read_part<vfio_region_info>(command.payload);
     info.argsz = sizeof info;
@@ -89,7 +94,7 @@ TEST_CASE_METHOD(Scene, "an area without a file is reached by message") {
     info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE | VFIO_REGION_INFO_FLAG_MMAP;
     std::vector<std::byte> payload;
     append(payload, info);
-    server.reply(command, payload);
+    server.reply(command, payload, fds);
   });
   const auto device = attached();
   CHECK(device->region_info(RegionIndex::bar0)->mappable.empty());
