@@ -247,7 +247,9 @@ Result<void> ClientDevice::reconnect() {
   if (!facts) return named(facts.error());
   for (std::size_t number = 0; number < kRegions; ++number) {
     const RegionInfo &before = facts_.regions[number].info, &now = facts->regions[number].info;
-    if (now.size_bytes != before.size_bytes || now.mappable != before.mappable)
+    // What may be written too: a doorbell that lies under a mapping is stored to without a look.
+    if (now.size_bytes != before.size_bytes || now.mappable != before.mappable || now.readable != before.readable ||
+        now.writable != before.writable)
       return named({fmt::format("another device answers: its region {} differs", number), "open the drive anew", 0});
   }
   facts_ = std::move(*facts);

@@ -313,6 +313,18 @@ TEST_CASE_METHOD(Scene, "a server that is another one when it comes back is refu
       server.reply(command, payload);
     });
   }
+  SECTION("a region that can no longer be written") {
+    server.on(Command::device_get_region_info, [&](const Message& command) {
+      auto info = *read_part<vfio_region_info>(command.payload);
+      if (info.index != VFIO_PCI_CONFIG_REGION_INDEX) return server.behave(command);
+      info.argsz = sizeof info;
+      info.size = ScriptedServer::kConfigBytes;
+      info.flags = VFIO_REGION_INFO_FLAG_READ;
+      std::vector<std::byte> payload;
+      append(payload, info);
+      server.reply(command, payload);
+    });
+  }
   const auto back = device->reconnect();
   REQUIRE_FALSE(back);
   CHECK(says(back.error(), "another"));
