@@ -7,6 +7,7 @@
 namespace pollux::vfio::user {
 namespace {
 
+constexpr std::uint64_t kHostPageBytes = 4096;
 constexpr std::uint64_t kLookNs = 1'000'000'000;  // how often the thread looks up from an empty socket
 
 }  // namespace
@@ -87,6 +88,11 @@ Result<Session::Terms> Session::negotiate() {
   if (!offered) return std::unexpected(offered.error());
   if (offered->max_msg_fds == 0 || offered->max_data_xfer_size == 0 || offered->page_sizes == 0)
     return fail("the server takes no file descriptors, no data or no pages", "pollux cannot use such a server");
+  // Memory would be rounded to its pages, and what lies beside ours would be the server's to read and write.
+  if (const std::uint64_t granule = offered->page_sizes & -offered->page_sizes; granule > kHostPageBytes)
+    return fail(
+        fmt::format("the server maps memory in pages of {} bytes, this host's have {}", granule, kHostPageBytes),
+        "pollux cannot use such a server");
   Terms terms{.minor = version->minor, .capabilities = *offered};
   terms.capabilities.max_msg_fds = std::min(offered->max_msg_fds, kOurs.max_msg_fds);
   terms.capabilities.max_data_xfer_size = std::min(offered->max_data_xfer_size, kOurs.max_data_xfer_size);

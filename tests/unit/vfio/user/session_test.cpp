@@ -75,6 +75,10 @@ TEST_CASE_METHOD(Scene, "a server without agreement is refused, and says why") {
     server.capabilities = R"({"capabilities":{"max_msg_fds":0}})";
     word = "no file descriptors";
   }
+  SECTION("pages larger than ours: what lies beside our memory would be the server's") {
+    server.capabilities = R"({"capabilities":{"pgsizes":2097152}})";
+    word = "pages of 2097152 bytes";
+  }
   SECTION("it closes") {
     server.on(Command::version, [&](const Message&) { server.hang_up(); });
     word = "closed";
@@ -86,6 +90,10 @@ TEST_CASE_METHOD(Scene, "a server without agreement is refused, and says why") {
   SECTION("an error") {
     server.on(Command::version, [&](const Message& command) { server.refuse(command, EPROTO); });
     word = "EPROTO";
+  }
+  SECTION("an error that is no errno") {
+    server.on(Command::version, [&](const Message& command) { server.refuse(command, 0xdead'beef); });
+    word = "errno -559038737";
   }
   SECTION("an answer to something else") {
     server.on(Command::version, [&](const Message& command) {
