@@ -14,6 +14,9 @@ Result<Registers> Registers::open(vfio::Device& device) {
   }
   Registers registers(device, info->size_bytes);
   for (const vfio::RegionArea& area : info->mappable) {
+    // By call, then: a store to a mapping that cannot be written would end the program, and one in which dwords lie
+    // askew would reach the device in pieces.
+    if (!info->readable || !info->writable || area.offset % sizeof(std::uint32_t) != 0) continue;
     auto mapping = device.map(vfio::RegionIndex::bar0, area);
     if (!mapping) return std::unexpected(mapping.error());
     registers.areas_.push_back(std::move(*mapping));

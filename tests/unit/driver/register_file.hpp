@@ -24,10 +24,7 @@ class RegisterFile final : public vfio::Device {
   }
 
   const vfio::Address& address() const override { return address_; }
-  Result<vfio::RegionInfo> region_info(vfio::RegionIndex) override {
-    return vfio::RegionInfo{
-        .size_bytes = words_.size() * 4, .readable = true, .writable = true, .mappable = {{0x1000, 0x1000}}};
-  }
+  Result<vfio::RegionInfo> region_info(vfio::RegionIndex) override { return region; }
   Result<void> read(vfio::RegionIndex index, std::uint64_t offset, std::span<std::byte> into) override {
     auto* const from = index == vfio::RegionIndex::config ? config_ : reinterpret_cast<std::byte*>(words_.data());
     std::memcpy(into.data(), from + offset, into.size());
@@ -40,6 +37,7 @@ class RegisterFile final : public vfio::Device {
     return {};
   }
   Result<vfio::MappedArea> map(vfio::RegionIndex, vfio::RegionArea area) override {
+    ++maps;
     return vfio::MappedArea(reinterpret_cast<std::byte*>(words_.data()) + area.offset, area, nullptr);
   }
   Result<vfio::InterruptInfo> interrupt_info(vfio::InterruptIndex) override { return vfio::InterruptInfo{}; }
@@ -52,11 +50,14 @@ class RegisterFile final : public vfio::Device {
 
   bool bus_master() const { return (std::to_integer<unsigned>(config_[4]) & 4) != 0; }
   int resets = 0;
+  int maps = 0;
+  vfio::RegionInfo region{.size_bytes = kWords * 4, .readable = true, .writable = true, .mappable = {{0x1000, 0x1000}}};
   bool can_reset = false;
 
  private:
+  static constexpr std::size_t kWords = 0x2000 / 4;
   vfio::Address address_{"test:registers", "test", "registers", {}, {}};
-  std::vector<std::uint32_t> words_ = std::vector<std::uint32_t>(0x2000 / 4);
+  std::vector<std::uint32_t> words_ = std::vector<std::uint32_t>(kWords);
   std::byte config_[4096] = {};
 };
 
