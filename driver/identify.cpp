@@ -26,10 +26,15 @@ Result<Status> ask(Controller& controller, Cns cns, std::uint32_t nsid, std::spa
 
 Result<std::vector<std::uint32_t>> active_namespaces(Controller& controller) {
   const std::uint32_t nn = controller.identity().nn;
+  const std::uint64_t deadline_ns = controller.clock().now_ns() + kNamespacesTimeoutMs * kNsPerMs;
+  const auto late = [&] {
+    return error(controller, fmt::format("its namespaces could not be listed within {} ms", kNamespacesTimeoutMs));
+  };
   std::vector<std::uint32_t> list(kNsListEntries);
   std::vector<std::uint32_t> active;
   std::uint32_t after = 0;
   for (;;) {
+    if (controller.clock().now_ns() > deadline_ns) return late();
     const auto status = ask(controller, Cns::active_ns_list, after, std::as_writable_bytes(std::span(list)));
     if (!status) return std::unexpected(status.error());
     if (after == 0 && status->code() == StatusCode::invalid_field) break;
@@ -38,11 +43,14 @@ Result<std::vector<std::uint32_t>> active_namespaces(Controller& controller) {
       if (nsid == 0) return active;
       if (nsid <= after || nsid > nn)
         return error(controller, fmt::format("the active list has namespace {} after {}, of {}", nsid, after, nn));
+      if (active.size() == kMaxNamespaces)
+        return error(controller, fmt::format("it has more than {} active namespaces", kMaxNamespaces));
       active.push_back(after = nsid);
     }
   }
   constexpr std::uint32_t kMaxNamespacesTried = 1024;
   for (std::uint32_t nsid = 1; nsid <= std::min(nn, kMaxNamespacesTried); ++nsid) {
+    if (controller.clock().now_ns() > deadline_ns) return late();
     const auto ns = identify_namespace(controller, nsid);
     if (!ns) return std::unexpected(ns.error());
     if (ns->nsze != 0) active.push_back(nsid);

@@ -11,8 +11,12 @@
 
 namespace pollux::nvme {
 
+// NN may be 2^32 - 1, and a controller could list as many, or take its time for each.
+inline constexpr std::size_t kMaxNamespaces = 65536;
+inline constexpr std::uint32_t kNamespacesTimeoutMs = 60'000;
+
 // Active namespaces, ascending. Where the controller does not know that list (before NVMe 1.1): those of 1..NN that
-// have a size.
+// have a size. Bounded by kNamespacesTimeoutMs and one command's own time. Errors besides: more than kMaxNamespaces.
 Result<std::vector<std::uint32_t>> active_namespaces(Controller& controller);
 
 // All zeros for a namespace that is not active.
