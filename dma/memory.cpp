@@ -117,9 +117,11 @@ Result<Memory> Memory::allocate_hugepage(std::uint64_t size_bytes) {
 
 int Memory::make(std::uint64_t size_bytes, std::uint64_t page_size_bytes, unsigned memfd_flags) {
   if (page_size_bytes == k4KiB && size_bytes > available_bytes()) return ENOMEM;
-  fd_ = memfd_create("pollux", MFD_CLOEXEC | memfd_flags);
+  fd_ = memfd_create("pollux", MFD_CLOEXEC | MFD_ALLOW_SEALING | memfd_flags);
   if (fd_ < 0) return errno;
   if (const int os_error = make_present(fd_, size_bytes); os_error != 0) return os_error;
+  // A vfio-user server is given the file: if it could shorten it, our next access would be a SIGBUS.
+  if (fcntl(fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return errno;
 
   const std::uint64_t alignment = size_bytes >= k1GiB ? k1GiB : size_bytes >= k2MiB ? k2MiB : k4KiB;
   void* data = map_aligned(fd_, size_bytes, alignment);

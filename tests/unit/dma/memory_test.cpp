@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cerrno>
 #include <csignal>
 #include <fstream>
 #include <string>
@@ -35,6 +36,15 @@ bool is_mapped(void* address) {
 }
 
 bool is_open(int fd) { return fcntl(fd, F_GETFD) != -1; }
+
+TEST_CASE("whoever is given the file of memory cannot change its size") {
+  auto memory = Memory::allocate(GENERATE(4096, 2 << 20));
+  REQUIRE(memory);
+  CHECK(ftruncate(memory->fd(), 0) == -1);
+  CHECK(errno == EPERM);
+  CHECK(ftruncate(memory->fd(), static_cast<off_t>(2 * memory->size_bytes())) == -1);
+  memory->data()[memory->size_bytes() - 1] = std::byte{1};
+}
 
 TEST_CASE("memory is zeroed, whole pages, and present from the start") {
   auto memory = Memory::allocate(5000);
