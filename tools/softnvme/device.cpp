@@ -110,17 +110,14 @@ void SoftDeviceThread::run() {
   std::uint64_t idle_since_ns = clock.now_ns();
   std::uint64_t nap_ns = kMinNapNs;
   while (!stopping_.load(std::memory_order_relaxed)) {
-    if (!gate_.try_lock_as_owner()) {
+    const std::uint64_t now_ns = clock.now_ns();
+    const std::optional<unsigned> done = turn(now_ns);
+    if (!done) {
       sched_yield();
       continue;
     }
-    // Lock and clock would cost as much as a step: once for a few.
-    const std::uint64_t now_ns = clock.now_ns();
-    unsigned done = 0;
-    for (unsigned steps = 0; steps < kSteps && !gate_.is_wanted(); ++steps) done += controller_.step(now_ns);
-    gate_.unlock();
     const std::uint64_t idle_ns = now_ns - idle_since_ns;
-    if (done != 0) {
+    if (*done != 0) {
       idle_since_ns = now_ns;
       nap_ns = kMinNapNs;
     } else if (idle_ns < kSpinNs) {
@@ -132,6 +129,15 @@ void SoftDeviceThread::run() {
       nap_ns = std::min(2 * nap_ns, kMaxNapNs);
     }
   }
+}
+
+std::optional<unsigned> SoftDeviceThread::turn(std::uint64_t now_ns) {
+  if (!gate_.try_lock_as_owner()) return std::nullopt;
+  // Lock and clock would cost as much as a step: once for a few.
+  unsigned done = 0;
+  for (unsigned steps = 0; steps < kSteps && !gate_.is_wanted(); ++steps) done += controller_.step(now_ns);
+  gate_.unlock();
+  return done;
 }
 
 std::uint64_t SoftDeviceThread::region_size(RegionIndex index) const {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "pollux/tools/softnvme/config_space.hpp"
@@ -34,6 +35,11 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
   ~SoftDeviceThread() override;
 
   void start();
+
+  // A turn of the thread: a few steps of the controller. Returns how much there was to do; nothing: a visitor has the
+  // gate. For whoever lets time pass himself, and does not call start().
+  std::optional<unsigned> turn(std::uint64_t now_ns);
+
   Gate& gate() { return gate_; }
 
   const vfio::Address& address() const override { return address_; }
