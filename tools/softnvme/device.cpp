@@ -82,7 +82,11 @@ SoftDeviceThread::SoftDeviceThread(SoftSpace& space, vfio::Address address, cons
       file_(file),
       doorbells_(std::move(doorbells)),
       config_space_(vectors_),
-      controller_(controller_config(options, size_bytes, store_.get()), space.table(), doorbells_->words()) {}
+      controller_(controller_config(options, size_bytes, store_.get()), space.table(), doorbells_->words()) {
+  if (options.faults_of_a_million == 0) return;
+  faults_.emplace(options.faults_of_a_million);
+  controller_.set_fault_hook(&*faults_);
+}
 
 Config SoftDeviceThread::controller_config(const Options& options, std::uint64_t size_bytes, Store* store) const {
   Config config;
@@ -317,6 +321,15 @@ ServedCommands SoftDeviceThread::served() const {
   const std::lock_guard lock(gate_);
   const HealthCounters& counters = controller_.counters();
   return {counters.read_commands, counters.write_commands, counters.other_commands};
+}
+
+std::vector<MetFault> SoftDeviceThread::met_faults() const {
+  const std::lock_guard lock(gate_);
+  std::vector<MetFault> met;
+  for (std::size_t kind = 0; faults_ && kind < kRandomFaults; ++kind) {
+    met.push_back({name_of(static_cast<RandomFault>(kind)), faults_->counts()[kind]});
+  }
+  return met;
 }
 
 void SoftDeviceThread::set_fault_hook(FaultHook* hook) {

@@ -13,6 +13,7 @@
 #include "pollux/tools/softnvme/doorbell_page.hpp"
 #include "pollux/tools/softnvme/gate.hpp"
 #include "pollux/tools/softnvme/options.hpp"
+#include "pollux/tools/softnvme/random_faults.hpp"
 #include "pollux/tools/softnvme/softnvme.hpp"
 #include "pollux/tools/softnvme/store/file_store.hpp"
 #include "pollux/vfio/clock.hpp"
@@ -56,6 +57,7 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
   void clear_violations() override;
   std::uint64_t doorbell_writes() const override;
   ServedCommands served() const override;
+  std::vector<MetFault> met_faults() const override;
   void set_fault_hook(FaultHook* hook) override;
   std::string store_error() const override;
 
@@ -90,6 +92,7 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
   const bool trap_;
   std::unique_ptr<Store> store_;
   FileStore* file_;                          // store_, where that is a file
+  std::optional<RandomFaults> faults_;       // of faults=N%; changed, as what follows, under the gate
   std::shared_ptr<DoorbellPage> doorbells_;  // shared with what the host has mapped of it
   mutable Gate gate_;                        // guards what follows, and keeps the space's table still
   ConfigSpace config_space_;

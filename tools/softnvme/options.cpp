@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "pollux/tools/softnvme/core/config.hpp"
@@ -11,7 +12,8 @@ namespace {
 
 constexpr std::string_view kUnits = "kmgt";
 constexpr std::string_view kValid =
-    "size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, null=0|1, mdts=N, queues=N, shadow=0|1, trap=0|1";
+    "size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, null=0|1, mdts=N, queues=N, shadow=0|1, trap=0|1, "
+    "faults=N%";
 
 std::unexpected<Error> bad_value(std::string_view option, std::string_view value, std::string_view valid) {
   return fail(fmt::format("soft: option {}={} is not valid", option, value), fmt::format("{} takes {}", option, valid));
@@ -30,6 +32,21 @@ Result<std::uint64_t> parse_between(std::string_view option, std::string_view va
   const std::optional<std::uint64_t> number = parse_number(value);
   if (!number || *number < low || *number > high) return bad_value(option, value, fmt::format("{} to {}", low, high));
   return *number;
+}
+
+// "1%", "0.25%": a share with up to four places behind the point, as parts of a million.
+std::optional<std::uint32_t> parse_share(std::string_view text) {
+  constexpr std::size_t kPlaces = 4;
+  if (!text.ends_with('%')) return std::nullopt;
+  text.remove_suffix(1);
+  const std::size_t point = std::min(text.find('.'), text.size());
+  std::string digits(text.substr(0, point));
+  const std::string_view places = text.substr(std::min(point + 1, text.size()));
+  if (digits.empty() || places.size() > kPlaces || (point != text.size() && places.empty())) return std::nullopt;
+  digits.append(places).append(kPlaces - places.size(), '0');
+  const std::optional<std::uint64_t> share = parse_number(digits);
+  if (!share || *share > 1'000'000) return std::nullopt;
+  return static_cast<std::uint32_t>(*share);
 }
 
 Result<void> set(Options& options, std::string_view option, std::string_view value) {
@@ -55,6 +72,10 @@ Result<void> set(Options& options, std::string_view option, std::string_view val
     const Result<std::uint64_t> queues = parse_between(option, value, 1, kMaxIoQueues);
     if (!queues) return std::unexpected(queues.error());
     options.queues = static_cast<std::uint32_t>(*queues);
+  } else if (option == "faults") {
+    const std::optional<std::uint32_t> share = parse_share(value);
+    if (!share) return bad_value(option, value, "a share of the I/O commands up to 100%, such as 1% or 0.05%");
+    options.faults_of_a_million = *share;
   } else {
     return fail(fmt::format("soft: option {}={} is not known", option, value), fmt::format("valid are {}", kValid));
   }

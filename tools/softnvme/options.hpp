@@ -21,8 +21,9 @@ struct Options {
   bool null = false;
   std::uint8_t mdts = 6;
   std::uint32_t queues = 16;
-  bool shadow = false;  // shadow doorbells are offered
-  bool trap = false;    // BAR0 cannot be mapped: doorbells are written by call
+  bool shadow = false;                    // shadow doorbells are offered
+  bool trap = false;                      // BAR0 cannot be mapped: doorbells are written by call
+  std::uint32_t faults_of_a_million = 0;  // I/O commands that meet a random fault
 
   // Reads the part behind "soft:", `,ns=N` taken off. Errors: one line that names the option, its value and the valid
   // ones.

@@ -3,14 +3,16 @@
 //   soft:                                   1 GiB in memory, blocks of 512 bytes
 //   soft:size=8GiB,block=4096,file=/tmp/d   a sparse file, created when absent
 //   soft:size=1TiB,null=1                   moves no data, and does all the rest
+//   soft:size=1GiB,faults=1%                one I/O command in a hundred meets a fault
 //
 // size=N[k|M|G|T|KiB|MiB|GiB|TiB] (powers of 1024), block=512|4096, file=PATH (without a comma), null=0|1, mdts=N (2^N
 // pages of 4 KiB, 0: no limit), queues=N (I/O queue pairs), shadow=0|1 (offers shadow doorbells), trap=0|1 (BAR0 cannot
-// be mapped: each doorbell is a call on the device, and counted).
+// be mapped: each doorbell is a call on the device, and counted), faults=N% (random_faults.hpp).
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "pollux/tools/softnvme/core/fault.hpp"
@@ -31,6 +33,12 @@ struct ServedCommands {
   std::uint64_t others = 0;
 };
 
+// A kind of fault of the option faults=N%.
+struct MetFault {
+  std::string_view name;
+  std::uint64_t times;
+};
+
 // What a soft: device offers beside vfio::Device. These functions are safe from any thread.
 class SoftDevice : public vfio::Device {
  public:
@@ -46,7 +54,11 @@ class SoftDevice : public vfio::Device {
   // Since the device was attached. Reads and Writes that were refused for their range are not among them.
   virtual ServedCommands served() const = 0;
 
-  // nullptr: none. The hook outlives its use; when this returns the one before is no longer called.
+  // How often each kind was met since the device was attached; empty without faults=N%.
+  virtual std::vector<MetFault> met_faults() const = 0;
+
+  // In place of that of faults=N%. nullptr: none. The hook outlives its use; when this returns the one before is no
+  // longer called.
   virtual void set_fault_hook(FaultHook* hook) = 0;
 
   // The first failure of the file behind the device, one line with its path and what to do; empty while there was none.

@@ -45,6 +45,24 @@ TEST_CASE("sizes are powers of 1024, whatever their suffix") {
   }
 }
 
+TEST_CASE("a share of faults is a percentage with up to four places behind the point") {
+  const auto share = [](const char* text) { return Options::parse(text)->faults_of_a_million; };
+  CHECK(share("") == 0);
+  CHECK(share("faults=0%") == 0);
+  CHECK(share("faults=1%") == 10'000);
+  CHECK(share("faults=0.05%") == 500);
+  CHECK(share("faults=0.0001%") == 1);
+  CHECK(share("faults=100%,size=1M") == 1'000'000);
+  for (const char* bad : {"", "%", "1", "-1%", "1 %", ".5%", "1.%", "1.2.3%", "0.00001%", "100.0001%", "frog%"}) {
+    CAPTURE(bad);
+    const auto options = Options::parse(std::string("faults=") + bad);
+    REQUIRE_FALSE(options);
+    CHECK(options.error().message() == std::string("soft: option faults=") + bad +
+                                           " is not valid: faults takes a share of the I/O commands up to 100%, such "
+                                           "as 1% or 0.05%");
+  }
+}
+
 TEST_CASE("what is wrong is named: the option, its value, and what is valid") {
   const auto message = [](const char* text) {
     const auto options = Options::parse(text);
@@ -53,7 +71,7 @@ TEST_CASE("what is wrong is named: the option, its value, and what is valid") {
   };
   CHECK(message("sise=1G") ==
         "soft: option sise=1G is not known: valid are size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, "
-        "null=0|1, mdts=N, queues=N, shadow=0|1, trap=0|1");
+        "null=0|1, mdts=N, queues=N, shadow=0|1, trap=0|1, faults=N%");
   CHECK(message("block=1024") == "soft: option block=1024 is not valid: block takes 512 or 4096");
   CHECK(message("queues=0") == "soft: option queues=0 is not valid: queues takes 1 to 511");
   CHECK(message("queues=512") == "soft: option queues=512 is not valid: queues takes 1 to 511");
