@@ -72,6 +72,7 @@ Result<std::unique_ptr<PolluxEngine>> Devices::engine_for(const PlannedJob& plan
   options.depth = static_cast<std::uint16_t>(job.iodepth);
   options.wait = job.wait;
   options.reissue_writes = job.reissue_writes;
+  options.timeout_ms = static_cast<std::uint32_t>(job.io_timeout_ns / kNsPerMs);
   auto channel = drive.open_channel(planned.ns, options);
   if (!channel) return std::unexpected(channel.error());
   const unsigned depth = (*channel)->depth();
@@ -112,10 +113,11 @@ Result<void> Devices::poll() {
 std::vector<DriveReport> Devices::close() {
   std::vector<DriveReport> reports;
   for (Opened& opened : drives_) {
-    DriveReport report{.address = opened.address, .violations = {}, .texts = {}};
+    DriveReport report{.address = opened.address, .violations = {}, .met_faults = {}, .texts = {}};
     if (auto down = opened.drive->shutdown(); !down) report.texts.push_back(down.error().message());
     if (auto* soft = softnvme::soft_device(opened.drive->controller().device()); soft != nullptr) {
       report.violations = soft->violation_count();
+      report.met_faults = soft->met_faults();
       for (const auto& violation : soft->violations()) {
         if (report.texts.size() == kMaxViolationsShown) break;
         report.texts.push_back(fmt::format("{}: violation: {}", opened.address, violation.text));

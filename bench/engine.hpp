@@ -20,6 +20,7 @@ struct Request {
   std::uint64_t begun_ns = 0;      // before the submission call
   std::uint64_t issued_ns = 0;     // after it
   std::uint32_t generation = 0;    // of the content that a read has to find; 0: not judged
+  bool outstanding = false;        // accepted, and not completed
   std::uint32_t code = 0;          // the engine's result; 0: success
   void* owner = nullptr;           // the job loop
 };

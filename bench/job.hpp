@@ -31,7 +31,9 @@ struct Extent {
 
 inline constexpr std::uint64_t kMaxBlockSizeBytes = 32ull << 20;
 inline constexpr std::uint64_t kMaxDepth = 4095;  // what a Channel can hold
-inline constexpr std::uint64_t kMaxJobs = 1024;   // of all sections together, clones counted
+inline constexpr std::uint64_t kMinIoTimeoutNs = 1'000'000;
+inline constexpr std::uint64_t kMaxIoTimeoutNs = 86'400ull * 1'000'000'000;
+inline constexpr std::uint64_t kMaxJobs = 1024;  // of all sections together, clones counted
 
 struct Job {
   std::string name = "pollux-bench";
@@ -55,6 +57,9 @@ struct Job {
   Wait wait = Wait::poll;
   std::uint64_t reconnect_ns = 0;  // 0: a server that goes is lost at once
   bool reissue_writes = false;
+  std::uint64_t io_timeout_ns = 30ull * 1'000'000'000;  // before the driver has a command aborted
+  bool continue_on_read_error = false;
+  bool continue_on_write_error = false;
 
   // The options of this job as they were written, for the report: not what [global] gave.
   std::vector<std::pair<std::string, std::string>> given;

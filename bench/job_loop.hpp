@@ -1,7 +1,7 @@
 // One job at work: keeps the engine filled to its depth, reaps completions, measures, verifies; ends by itself, when
-// told, or on an error. A thread runs it from run() to the end. Time is stamped once for each submission and once for
-// each batch of completions, after the batch was reaped: a request's latency includes the reaping of those that were
-// reaped with it, and is never flattered.
+// told, or on an error that it is not to outlive. A thread runs it from run() to the end. Time is stamped once for each
+// submission and once for each batch of completions, after the batch was reaped: a request's latency includes the
+// reaping of those that were reaped with it, and is never flattered.
 #pragma once
 
 #include <sched.h>
@@ -32,8 +32,9 @@ struct LoopPlan {
   std::uint64_t runtime_ns = 0;  // measured time; 0: no limit
   std::uint64_t ramp_time_ns = 0;
   std::optional<VerifyScope> verify;
-  bool yield_when_idle = false;                          // whoever answers may need this processor
-  std::uint64_t stall_limit_ns = 40ull * 1'000'000'000;  // without any completion: beyond the driver's own deadline
+  bool continue_on_error[kDirections] = {};  // reads, writes: one that fails is counted, and the job goes on
+  bool yield_when_idle = false;              // whoever answers may need this processor
+  std::uint64_t stall_limit_ns = 40ull * 1'000'000'000;  // without any completion: beyond the driver's own bounds
 };
 
 struct LoopResult {
@@ -41,7 +42,10 @@ struct LoopResult {
   std::uint64_t measured_ns = 0;      // from the ramp's end to the last completion
   int error = 0;                      // an errno, as fio's "error"; 0: none
   std::vector<std::string> messages;  // what went wrong, in order
+  std::uint64_t submitted = 0;        // requests that the engine accepted, the ramp's and the last pass's included
+  std::uint64_t answered = 0;         // and completed; as many, unless one was lost, or completed twice
   std::uint64_t io_errors = 0;
+  int first_io_error = 0;            // an errno
   std::uint64_t checked_in_mix = 0;  // reads judged while the job ran
   std::uint64_t checked_at_end = 0;  // blocks judged in the last pass
   std::uint64_t written_blocks = 0;
@@ -85,6 +89,7 @@ class JobLoop {
     pump();
     end_measurement();
     if (verifier_) verify_all();
+    look_for_lost();
     progress_.phase.store(Phase::ended, std::memory_order_relaxed);
     return std::move(result_);
   }
@@ -92,6 +97,7 @@ class JobLoop {
  private:
   static constexpr unsigned kIdlePollsPerLook = 16;    // how often an idle loop looks at the clock
   static constexpr unsigned kIdlePollsPerYield = 256;  // a few microseconds
+  static constexpr unsigned kMaxRereads = 8;           // of a block in the last pass, where read errors are outlived
 
   void begin() {
     const std::uint64_t now = clock_.now_ns();
@@ -147,6 +153,8 @@ class JobLoop {
       if (request.write && verifier_) verifier_->write_begins(request.block);
       free_.pop_back();
       holding_ = false;
+      request.outstanding = true;
+      ++result_.submitted;
       ++in_flight_;
       ++batch;
       if (!last_pass_) ++result_.statistics.depth[depth_class(in_flight_)];
@@ -159,8 +167,7 @@ class JobLoop {
   // Decides what comes next; it is held until the engine has accepted it. False: nothing comes.
   bool next_pick() {
     if (last_pass_) {
-      pick_ = {verifier_->next_written(next_to_verify_), false};
-      next_to_verify_ = pick_.block + 1;
+      pick_ = {next_to_judge(), false};
       if (pick_.block == verifier_->scope().blocks) ended_ = true;
     } else if (plan_.max_ios != 0 && picked_ == plan_.max_ios) {
       ended_ = true;
@@ -170,6 +177,19 @@ class JobLoop {
     }
     holding_ = !ended_;
     return holding_;
+  }
+
+  // The last pass: all blocks in order; then, a round each, those again whose read failed. scope().blocks: no more.
+  std::uint64_t next_to_judge() {
+    if (rereads_ == 0) {
+      const std::uint64_t block = verifier_->next_written(next_to_verify_);
+      next_to_verify_ = block + 1;
+      return block;
+    }
+    if (to_reread_.empty()) return verifier_->scope().blocks;
+    const std::uint64_t block = to_reread_.back();
+    to_reread_.pop_back();
+    return block;
   }
 
   // False: the block's write has to wait for an outstanding one.
@@ -189,8 +209,13 @@ class JobLoop {
   }
 
   static void completed(Request& request, std::uint32_t code) noexcept {
+    JobLoop& loop = *static_cast<JobLoop*>(request.owner);
+    ++loop.result_.answered;
+    if (!request.outstanding) [[unlikely]]
+      return;
+    request.outstanding = false;
     request.code = code;
-    static_cast<JobLoop*>(request.owner)->done_.push_back(&request);  // never beyond what was reserved
+    loop.done_.push_back(&request);  // never beyond what was reserved
   }
 
   void reap(std::uint64_t now) {
@@ -269,7 +294,7 @@ class JobLoop {
 
   void verify_all() {
     result_.written_blocks = verifier_->written();
-    if (result_.io_errors != 0 || result_.stalled || stop_.load(std::memory_order_relaxed) != 0) {
+    if (failed_ || stop_.load(std::memory_order_relaxed) != 0) {
       result_.last_pass_skipped = true;
       return;
     }
@@ -279,14 +304,30 @@ class JobLoop {
     progress_.to_verify.store(result_.written_blocks, std::memory_order_relaxed);
     progress_.phase.store(Phase::verify, std::memory_order_relaxed);
     pump();
+    for (rereads_ = 1; rereads_ <= kMaxRereads && !unread_.empty() && !failed_; ++rereads_) {
+      to_reread_.swap(unread_);
+      ended_ = false;
+      pump();
+    }
     result_.last_pass_skipped = result_.checked_at_end != result_.written_blocks;
   }
 
   void fail_request(const Request& request, int error, const std::string& why) {
     ++result_.io_errors;
-    if (result_.io_errors > 1) return;
-    stop_with(error, fmt::format("{} of {} bytes at offset {} failed: {}", request.write ? "write" : "read",
-                                 plan_.block_bytes, request.offset_bytes, why));
+    if (result_.first_io_error == 0) result_.first_io_error = error;
+    const bool goes_on = error == EIO && plan_.continue_on_error[request.write ? 1 : 0];
+    if (goes_on && last_pass_) unread_.push_back(request.block);
+    if (failed_ || (goes_on && result_.io_errors > 1)) return;
+    std::string message = fmt::format("{} of {} bytes at offset {} failed: {}", request.write ? "write" : "read",
+                                      plan_.block_bytes, request.offset_bytes, why);
+    if (!goes_on) return stop_with(error, std::move(message));
+    result_.messages.push_back("the first error, others are only counted: " + message);
+  }
+
+  // The engine's promise, and the driver's: each request is answered once.
+  void look_for_lost() {
+    if (result_.submitted == result_.answered || result_.stalled) return;
+    stop_with(EIO, fmt::format("{} requests were submitted and {} answered", result_.submitted, result_.answered));
   }
 
   void give_up() {
@@ -296,6 +337,7 @@ class JobLoop {
   }
 
   void stop_with(int error, std::string message) {
+    failed_ = true;
     if (result_.error == 0) result_.error = error;
     result_.messages.push_back(std::move(message));
     end_submitting();
@@ -317,10 +359,14 @@ class JobLoop {
   Pick pick_{};
   bool holding_ = false;  // pick_ waits to be accepted
   bool ended_ = false;    // nothing more is submitted
+  bool failed_ = false;   // by an error that the job does not outlive
   bool last_pass_ = false;
   bool ramping_ = false;
   std::uint64_t picked_ = 0;
   std::uint64_t next_to_verify_ = 0;
+  unsigned rereads_ = 0;
+  std::vector<std::uint64_t> unread_;     // blocks whose read failed in this round of the last pass
+  std::vector<std::uint64_t> to_reread_;  // in the round before
   std::uint64_t measure_from_ns_ = 0;
   std::uint64_t deadline_ns_ = ~0ull;
   std::uint64_t last_completion_ns_ = 0;

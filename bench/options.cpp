@@ -108,6 +108,28 @@ Result<void> set_wait(Job& job, std::string_view name, std::string_view value) {
   return {};
 }
 
+// fio's "verify" means what is so anyway: a mismatch does not end the job.
+constexpr std::array<std::string_view, 6> kErrorKinds = {"none", "read", "write", "io", "verify", "all"};
+
+Result<void> set_continue_on_error(Job& job, std::string_view name, std::string_view value) {
+  if (std::ranges::find(kErrorKinds, value) == kErrorKinds.end()) {
+    return wrong_value(name, value, fmt::format("one of {}", fmt::join(kErrorKinds, ", ")),
+                       nearest(value, kErrorKinds));
+  }
+  job.continue_on_read_error = value == "read" || value == "io" || value == "all";
+  job.continue_on_write_error = value == "write" || value == "io" || value == "all";
+  return {};
+}
+
+Result<void> set_io_timeout(Job& job, std::string_view name, std::string_view value) {
+  std::uint64_t timeout_ns = 0;
+  if (auto set = set_time(timeout_ns, name, value); !set) return set;
+  if (timeout_ns < kMinIoTimeoutNs) return wrong_value(name, value, "at least 1ms", "1ms");
+  if (timeout_ns > kMaxIoTimeoutNs) return wrong_value(name, value, "at most 1d", "1d");
+  job.io_timeout_ns = timeout_ns;
+  return {};
+}
+
 constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
 
 using Name = std::string_view;
@@ -153,6 +175,10 @@ constexpr Option kOptions[] = {
      [](Job& j, Name n, Value v) { return set_time(j.reconnect_ns, n, v); }},
     {"reissue_writes", "", "send writes again, too, that a reset or the server's end has interrupted",
      [](Job& j, Name n, Value v) { return set_switch(j.reissue_writes, n, v); }},
+    {"io_timeout", "TIME", "how long a command may take before the driver has it aborted", set_io_timeout},
+    {"continue_on_error", "KIND",
+     "which requests may fail without ending the job: none, read, write, io (both) or all; they are counted",
+     set_continue_on_error},
     {"verify", "crc32c", "check what is read of what this run wrote, in the mix and in a last pass", set_verify},
 };
 

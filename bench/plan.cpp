@@ -7,6 +7,7 @@
 
 #include "pollux/bench/random.hpp"
 #include "pollux/bench/values.hpp"
+#include "pollux/driver/block/channel.hpp"
 
 namespace pollux::bench {
 namespace {
@@ -129,6 +130,14 @@ Result<void> check_writers(std::span<const PlacedJob> placed, std::span<const Cl
   return {};
 }
 
+// Until a command's deadline, then kSlack for its Abort and a reset. Where errors are outlived a command may be sent
+// again as often as the driver does that, and be late each time.
+std::uint64_t stall_limit_ns(const Job& job) {
+  constexpr std::uint64_t kSlackNs = 10ull * 1'000'000'000;
+  const bool goes_on = job.continue_on_read_error || job.continue_on_write_error;
+  return (job.io_timeout_ns + kSlackNs) * (goes_on ? 1 + Channel::kMaxReissues : 1) + job.reconnect_ns;
+}
+
 LoopPlan loop_plan(const Job& job, const Range& range, std::uint32_t number, std::uint64_t run) {
   LoopPlan plan;
   plan.shape = {.pattern = job.rw,
@@ -138,7 +147,9 @@ LoopPlan loop_plan(const Job& job, const Range& range, std::uint32_t number, std
                 .seed = mix(mix(job.randseed) + number)};
   plan.offset_bytes = range.first;
   plan.block_bytes = job.bs;
-  plan.stall_limit_ns += job.reconnect_ns;
+  plan.stall_limit_ns = stall_limit_ns(job);
+  plan.continue_on_error[0] = job.continue_on_read_error;
+  plan.continue_on_error[1] = job.continue_on_write_error;
   plan.max_ios = job.time_based ? 0 : plan.shape.blocks;
   if (job.number_ios != 0) plan.max_ios = plan.max_ios == 0 ? job.number_ios : std::min(plan.max_ios, job.number_ios);
   plan.runtime_ns = job.runtime_ns;

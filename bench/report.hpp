@@ -9,6 +9,7 @@
 
 #include "pollux/bench/job.hpp"
 #include "pollux/bench/statistics.hpp"
+#include "pollux/softnvme.hpp"
 
 namespace pollux::bench {
 
@@ -44,13 +45,19 @@ struct ReportEntry {
   std::array<Moments, kDirections> iops;
   CpuUse cpu;
   VerifyCounts verify;
+  std::uint64_t submitted = 0;  // requests, those included that are not measured
+  std::uint64_t answered = 0;
+  bool continues_on_error = false;
+  std::uint64_t io_errors = 0;
+  int first_io_error = 0;             // an errno
   std::vector<std::string> messages;  // for people, in order
 };
 
 struct DriveReport {
   std::string address;
-  std::optional<std::uint64_t> violations;  // what the software controller logged; nothing for other kinds
-  std::vector<std::string> texts;           // lines about the first of them, and about other trouble with the drive
+  std::optional<std::uint64_t> violations;     // what the software controller logged; nothing for other kinds
+  std::vector<softnvme::MetFault> met_faults;  // where faults were asked of it
+  std::vector<std::string> texts;              // lines about the first of them, and about other trouble with the drive
 };
 
 struct Report {
@@ -60,7 +67,7 @@ struct Report {
   bool interrupted = false;
   std::uint64_t unix_time_ms = 0;
 
-  // An I/O error, a mismatch, a violation, trouble with a drive.
+  // An I/O error that ended a job, a mismatch, a violation, trouble with a drive.
   bool failed() const;
 };
 

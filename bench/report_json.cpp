@@ -170,6 +170,11 @@ Json entry_json(const ReportEntry& entry, const std::array<double, kDirections>&
   json["latency_target"] = 0;
   json["latency_percentile"] = 100.0;
   json["latency_window"] = 0;
+  if (entry.continues_on_error) {
+    json["total_err"] = entry.io_errors;
+    json["first_error"] = entry.first_io_error;
+  }
+  json["pollux requests"] = {{"submitted", entry.submitted}, {"answered", entry.answered}};
   if (entry.verify.asked) {
     json["pollux verify"] = {{"written_blocks", entry.verify.written_blocks},
                              {"checked_in_mix", entry.verify.checked_in_mix},
@@ -207,6 +212,7 @@ std::string json_report(const Report& report) {
   for (const DriveReport& drive : report.drives) {
     Json d = {{"address", drive.address}};
     if (drive.violations) d["violations"] = *drive.violations;
+    for (const softnvme::MetFault& met : drive.met_faults) d["faults met"][std::string(met.name)] = met.times;
     drives.push_back(std::move(d));
   }
   json["pollux"] = {{"interrupted", report.interrupted}, {"drives", std::move(drives)}};

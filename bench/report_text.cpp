@@ -52,6 +52,24 @@ void add_verify(std::string& text, const VerifyCounts& verify) {
                   verify.last_pass_skipped ? " (cut short)" : "", verify.mismatches);
 }
 
+void add_errors(std::string& text, const ReportEntry& entry) {
+  if (!entry.continues_on_error) return;
+  text += fmt::format("  requests: {} submitted, {} answered; errors: {}", entry.submitted, entry.answered,
+                      entry.io_errors);
+  if (entry.io_errors != 0) text += fmt::format(", first_error={}", entry.first_io_error);
+  text += '\n';
+}
+
+void add_met_faults(std::string& text, const DriveReport& drive) {
+  if (drive.met_faults.empty()) return;
+  std::string_view separator = "faults met: ";
+  for (const softnvme::MetFault& met : drive.met_faults) {
+    text += fmt::format("{}{} {}", separator, met.times, met.name);
+    separator = ", ";
+  }
+  text += fmt::format(" ({})\n", drive.address);
+}
+
 }  // namespace
 
 std::string count_text(double count) { return scaled(count, 1000, std::array<std::string_view, 4>{"", "k", "M", "G"}); }
@@ -81,10 +99,12 @@ std::string text_report(const Report& report) {
     text += fmt::format("    cpu: user {:.1f}%, system {:.1f}%, {} context switches\n",
                         100.0 * static_cast<double>(entry.cpu.user_us) / wall_us,
                         100.0 * static_cast<double>(entry.cpu.system_us) / wall_us, entry.cpu.context_switches);
+    add_errors(text, entry);
     add_verify(text, entry.verify);
   }
   for (const DriveReport& drive : report.drives) {
     if (drive.violations) text += fmt::format("violations: {} ({})\n", *drive.violations, drive.address);
+    add_met_faults(text, drive);
   }
   if (report.interrupted) text += "interrupted: this is what was measured until then\n";
   return text;

@@ -127,6 +127,12 @@ void merge(ReportEntry& entry, const PlannedJob& job, const Worker& worker) {
   entry.verify.checked_at_end += result.checked_at_end;
   entry.verify.mismatches += result.mismatches;
   entry.verify.last_pass_skipped = entry.verify.last_pass_skipped || result.last_pass_skipped;
+  entry.submitted += result.submitted;
+  entry.answered += result.answered;
+  entry.continues_on_error =
+      entry.continues_on_error || job.job->continue_on_read_error || job.job->continue_on_write_error;
+  entry.io_errors += result.io_errors;
+  if (entry.first_io_error == 0) entry.first_io_error = result.first_io_error;
   for (const std::string& message : result.messages) {
     entry.messages.push_back(fmt::format("job \"{}\": {}", job.job->name, message));
   }

@@ -67,19 +67,49 @@ void Verifier::fill(std::uint64_t block, std::span<std::byte> into) const noexce
   fill_generation(block, next_generation(block), into);
 }
 
-void Verifier::write_begins(std::uint64_t block) noexcept { states_[block] = next_generation(block) | kOutstanding; }
-
-void Verifier::write_ends(std::uint64_t block, bool ok) noexcept {
-  states_[block] = ok ? states_[block] & kMaxGeneration : 0;
+void Verifier::write_begins(std::uint64_t block) noexcept {
+  states_[block] = next_generation(block) | kOutstanding | (states_[block] & kFailed);
 }
 
-std::optional<std::string> Verifier::mismatch(std::uint64_t block, std::uint32_t generation,
+void Verifier::write_ends(std::uint64_t block, bool ok) {
+  const std::uint32_t generation = states_[block] & kMaxGeneration;
+  const bool had_failed = (states_[block] & kFailed) != 0;
+  if (ok) {
+    states_[block] = generation;
+    if (had_failed) failures_.erase(block);
+    return;
+  }
+  states_[block] = generation | kFailed;
+  if (!had_failed) failures_[block] = {generation - 1, 0};
+  ++failures_[block].writes;
+}
+
+// Piece by piece, because a write that failed may have changed some of them.
+bool Verifier::is_of_candidates(std::uint64_t block, std::uint32_t newest, std::span<const std::byte> found) const {
+  std::vector<bool> known(found.size() / kPieceBytes);
+  std::vector<std::byte> candidate(found.size());
+  for (std::uint32_t generation = failures_.at(block).last_good;; generation = after(generation)) {
+    fill_generation(block, generation, candidate);
+    for (std::size_t piece = 0; piece < known.size(); ++piece) {
+      const std::size_t at = piece * kPieceBytes;
+      known[piece] = known[piece] || std::memcmp(&candidate[at], &found[at], kPieceBytes) == 0;
+    }
+    if (generation == newest) return std::ranges::find(known, false) == known.end();
+  }
+}
+
+std::optional<std::string> Verifier::mismatch(std::uint64_t block, std::uint32_t state,
                                               std::span<const std::byte> found) const {
+  const std::uint32_t generation = state & kMaxGeneration;
+  const bool has_failed = (state & kFailed) != 0;
+  if (has_failed && is_of_candidates(block, generation, found)) return std::nullopt;
   BlockHeader want = header(block, generation);
   BlockHeader head;
   std::memcpy(&head, found.data(), sizeof head);
   want.crc32c = head.crc32c;
-  if (std::memcmp(&want, &head, sizeof head) == 0 && head.crc32c == block_crc(head, found)) return std::nullopt;
+  if (!has_failed && std::memcmp(&want, &head, sizeof head) == 0 && head.crc32c == block_crc(head, found)) {
+    return std::nullopt;
+  }
 
   std::vector<std::byte> expected(found.size());
   fill_generation(block, generation, expected);
@@ -94,24 +124,26 @@ std::optional<std::string> Verifier::mismatch(std::uint64_t block, std::uint32_t
                                   : "no header";
   return fmt::format(
       "verify: mismatch at offset {} ({} bytes)\n"
-      "  expected {}\n"
+      "  expected {}{}\n"
       "  found    {}\n"
       "  first difference at offset {}: expected {}\n"
       "  {:>{}} {}",
-      want.offset_bytes, found.size(), header_text(want), content, want.offset_bytes + first,
-      hex_text(std::span(expected).subspan(first, shown)), "found",
+      want.offset_bytes, found.size(), header_text(want),
+      has_failed ? fmt::format(", or pieces of any generation from {} on", failures_.at(block).last_good) : "", content,
+      want.offset_bytes + first, hex_text(std::span(expected).subspan(first, shown)), "found",
       fmt::format("first difference at offset {}: expected", want.offset_bytes + first).size(),
       hex_text(found.subspan(first, shown)));
 }
 
 std::uint64_t Verifier::next_written(std::uint64_t block) const noexcept {
-  while (block < scope_.blocks && states_[block] == 0) ++block;
+  while (block < scope_.blocks && !is_known(block)) ++block;
   return block;
 }
 
 std::uint64_t Verifier::written() const noexcept {
-  return static_cast<std::uint64_t>(
-      std::count_if(states_.get(), states_.get() + scope_.blocks, [](std::uint32_t state) { return state != 0; }));
+  std::uint64_t count = 0;
+  for (std::uint64_t block = 0; block < scope_.blocks; ++block) count += is_known(block) ? 1 : 0;
+  return count;
 }
 
 }  // namespace pollux::bench

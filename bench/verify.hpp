@@ -3,7 +3,8 @@
 // A block is one request's worth (bs bytes). It begins with a BlockHeader; the rest follows from run, offset and
 // generation, so that no two blocks and no two writes of one block are alike, and the first wrong byte can be named. A
 // block has one writer, its job; a second write of it waits until the first is answered, because NVMe promises no order
-// between the two. One thread: the job's.
+// between the two. A write that failed may have reached the medium, whole, in part or not at all: until the block is
+// written again, each piece of it may be of any write since the last that succeeded. One thread: the job's.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 
 namespace pollux::bench {
 
@@ -49,26 +51,29 @@ class Verifier {
   // Fills `into` (block_bytes) with what the block's next write carries.
   void fill(std::uint64_t block, std::span<std::byte> into) const noexcept;
 
-  // The write that fill() prepared was accepted; it was answered. A write that failed leaves a block that nobody can
-  // judge.
+  // The write that fill() prepared was accepted; it was answered. A block without a write of this run that succeeded
+  // cannot be judged after one that failed, as what stood there before is unknown; nor can one that failed
+  // kMaxFailedWrites times since.
   void write_begins(std::uint64_t block) noexcept;
-  void write_ends(std::uint64_t block, bool ok) noexcept;
+  void write_ends(std::uint64_t block, bool ok);
+  static constexpr unsigned kMaxFailedWrites = 8;
 
-  // What a read submitted now has to find: a generation; 0: not to be judged.
-  std::uint32_t expected(std::uint64_t block) const noexcept { return write_outstanding(block) ? 0 : states_[block]; }
-
-  // The read, submitted when `generation` was expected, has ended: whether it may be judged, that is, whether no write
-  // began meanwhile.
-  bool judgeable(std::uint64_t block, std::uint32_t generation) const noexcept {
-    return generation != 0 && states_[block] == generation;
+  // What a read submitted now has to find, for judgeable() and mismatch(); 0: not to be judged.
+  std::uint32_t expected(std::uint64_t block) const noexcept {
+    return write_outstanding(block) || !is_known(block) ? 0 : states_[block];
   }
 
-  // Nothing where `found` is the block's content of that generation; else lines that name the offset, what was expected
-  // and what was found.
-  std::optional<std::string> mismatch(std::uint64_t block, std::uint32_t generation,
-                                      std::span<const std::byte> found) const;
+  // The read, submitted when `state` was expected, has ended: whether it may be judged, that is, whether no write began
+  // meanwhile.
+  bool judgeable(std::uint64_t block, std::uint32_t state) const noexcept {
+    return state != 0 && states_[block] == state;
+  }
 
-  // The first block from `block` on that this run wrote; scope().blocks: none. And how many it wrote.
+  // Nothing where `found` is what was expected; else lines that name the offset, what was expected and what was found.
+  std::optional<std::string> mismatch(std::uint64_t block, std::uint32_t state, std::span<const std::byte> found) const;
+
+  // The first block from `block` on that this run wrote and that can be judged; scope().blocks: none. And how many
+  // there are.
   std::uint64_t next_written(std::uint64_t block) const noexcept;
   std::uint64_t written() const noexcept;
 
@@ -76,7 +81,15 @@ class Verifier {
 
  private:
   static constexpr std::uint32_t kOutstanding = 1u << 31;
-  static constexpr std::uint32_t kMaxGeneration = kOutstanding - 1;
+  static constexpr std::uint32_t kFailed = 1u << 30;  // writes have failed since the last that succeeded
+  static constexpr std::uint32_t kMaxGeneration = kFailed - 1;
+  static constexpr std::size_t kPieceBytes = 512;  // of the smallest block of a namespace: what a write changes at once
+
+  // Of a block whose writes have failed: where the candidates begin.
+  struct Failures {
+    std::uint32_t last_good;  // generation; 0: none
+    unsigned writes;          // that failed since
+  };
 
   struct Free {
     void operator()(std::uint32_t* states) const { std::free(states); }
@@ -85,15 +98,23 @@ class Verifier {
 
   Verifier(const VerifyScope& scope, States states) : scope_(scope), states_(std::move(states)) {}
 
-  std::uint32_t next_generation(std::uint64_t block) const noexcept {
-    const std::uint32_t generation = states_[block] & kMaxGeneration;
+  static std::uint32_t after(std::uint32_t generation) noexcept {
     return generation == kMaxGeneration ? 1 : generation + 1;
   }
+  std::uint32_t next_generation(std::uint64_t block) const noexcept { return after(states_[block] & kMaxGeneration); }
+  bool is_known(std::uint64_t block) const noexcept {
+    if ((states_[block] & kFailed) == 0) [[likely]]
+      return states_[block] != 0;
+    const Failures& failures = failures_.at(block);
+    return failures.last_good != 0 && failures.writes <= kMaxFailedWrites;
+  }
+  bool is_of_candidates(std::uint64_t block, std::uint32_t newest, std::span<const std::byte> found) const;
   BlockHeader header(std::uint64_t block, std::uint32_t generation) const noexcept;
   void fill_generation(std::uint64_t block, std::uint32_t generation, std::span<std::byte> into) const noexcept;
 
   VerifyScope scope_;
-  States states_;  // of each block: its generation, 0 where this run has not written it; and kOutstanding
+  States states_;  // of each block: its generation, 0 where this run has not written it; kOutstanding and kFailed
+  std::unordered_map<std::uint64_t, Failures> failures_;  // of the blocks with kFailed
 };
 
 }  // namespace pollux::bench

@@ -20,7 +20,7 @@ const std::set<std::string> kLeftOut = {
 };
 
 // Keys of pollux-bench's own.
-const std::set<std::string> kOwn = {"pollux", "pollux verify"};
+const std::set<std::string> kOwn = {"pollux", "pollux requests", "pollux verify"};
 
 // Options as the user wrote them: what is in them is the job's.
 const std::set<std::string> kOptions = {"job options", "global options"};
@@ -93,7 +93,7 @@ void run_both(const Folder& folder, const std::string& fio_engine, const std::st
 
 TEST_CASE("each job's JSON has fio's keys and types") {
   const Folder folder;
-  run_both(folder, "ioengine=null\n", "");
+  run_both(folder, "ioengine=null\n", "continue_on_error=io\n");
   const Json fio = folder.read("fio.json");
   REQUIRE(fio["jobs"].size() == 3);
   compare(fio, folder.read("pollux.json"), "");

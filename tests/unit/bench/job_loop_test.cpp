@@ -164,6 +164,50 @@ TEST_CASE("an I/O error ends the job with the first one's direction, size, offse
   CHECK(result.messages[0].ends_with(" failed: code 7"));
 }
 
+TEST_CASE("a job goes on after the errors that it is to outlive: all are counted, the first is shown") {
+  Bench bench;
+  bench.plan.continue_on_error[0] = true;
+  bench.engine.decide = [](const Request&, std::uint64_t serial) {
+    return serial % 4 == 1 ? MemoryEngine::Fate::failed : MemoryEngine::Fate::done;
+  };
+  const LoopResult result = bench.run();
+  CHECK(result.error == 0);
+  CHECK(result.io_errors == 16);
+  CHECK(result.first_io_error == EIO);
+  CHECK(ios(result) == 48);
+  CHECK((result.submitted == 64 && result.answered == 64));
+  REQUIRE(result.messages.size() == 1);
+  CHECK(result.messages[0].starts_with("the first error, others are only counted: read of 512 bytes at offset "));
+}
+
+TEST_CASE("an error of the other direction ends a job that outlives one direction's") {
+  Bench bench;
+  bench.plan.shape.pattern = Pattern::randrw;
+  bench.plan.shape.rwmixread = 50;
+  bench.plan.continue_on_error[0] = true;
+  bool write_failed = false;
+  bench.engine.decide = [&](const Request& request, std::uint64_t serial) {
+    write_failed = write_failed || (request.write && serial == 5);
+    return !request.write || serial == 5 ? MemoryEngine::Fate::failed : MemoryEngine::Fate::done;
+  };
+  const LoopResult result = bench.run();
+  CHECK(write_failed);
+  CHECK(result.error == EIO);
+  CHECK(bench.engine.submitted < 64);
+  REQUIRE(result.messages.size() == 2);
+  CHECK(result.messages[1].starts_with("write of 512 bytes at offset "));
+}
+
+TEST_CASE("a request that is answered twice is an error of the run, and counted once") {
+  Bench bench;
+  bench.engine.answers_twice = 20;
+  const LoopResult result = bench.run();
+  CHECK(result.error == EIO);
+  CHECK(ios(result) == 64);
+  REQUIRE(result.messages.size() == 1);
+  CHECK(result.messages[0] == "64 requests were submitted and 65 answered");
+}
+
 TEST_CASE("a refused request ends the job with the reason") {
   Bench bench;
   bench.plan.offset_bytes = 60 * 512;

@@ -33,7 +33,7 @@ class SteppingClock : public Clock {
 class MemoryEngine {
  public:
   // What happens to a transfer; `serial` counts reads and writes from 0, each apart.
-  enum class Fate { done, dropped, flipped, stale, failed, never };
+  enum class Fate { done, dropped, flipped, stale, failed, failed_late, never };  // late: after the data moved
   using Decide = std::function<Fate(const Request&, std::uint64_t serial)>;
 
   MemoryEngine(unsigned depth, std::uint64_t block_bytes, std::uint64_t size_bytes)
@@ -68,7 +68,9 @@ class MemoryEngine {
       waiting_.erase(chosen);
       if (fate == Fate::never) continue;
       if (request->write) writing_.erase(request->offset_bytes);
-      done_(*request, transfer(*request, fate));
+      const std::uint32_t code = transfer(*request, fate);
+      done_(*request, code);
+      if (++answered == answers_twice) done_(*request, code);
       ++count;
     }
     return count;
@@ -81,7 +83,7 @@ class MemoryEngine {
   std::uint32_t transfer(const Request& request, Fate fate) {
     std::byte* const at = store.data() + request.offset_bytes;
     const auto mine = memory(request.index);
-    if (fate == Fate::failed) return 7;
+    if (fate == Fate::failed) return kError;
     if (request.write) {
       std::vector<std::byte>& before = older_[request.offset_bytes];
       before.assign(at, at + block_bytes_);
@@ -93,8 +95,10 @@ class MemoryEngine {
         std::memcpy(mine.data(), older_[request.offset_bytes].data(), block_bytes_);
       }
     }
-    return 0;
+    return fate == Fate::failed_late ? kError : 0;
   }
+
+  static constexpr std::uint32_t kError = 7;
 
   unsigned depth_;
   std::uint64_t block_bytes_;
@@ -112,7 +116,8 @@ class MemoryEngine {
   std::function<void()> on_poll;
   std::size_t capacity = ~std::size_t{0};  // submissions beyond it find the queue full
   unsigned completions_per_poll = 3;
-  std::uint64_t submitted = 0, rings = 0;
+  std::uint64_t submitted = 0, answered = 0, rings = 0;
+  std::uint64_t answers_twice = 0;  // the how manieth answer is given twice; 0: none
   std::size_t most_outstanding = 0;
   bool busy_writes_ok = true;  // no block ever had two writes outstanding
 };

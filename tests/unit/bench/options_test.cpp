@@ -60,17 +60,29 @@ TEST_CASE("a share of the namespace is a percentage up to 100") {
 TEST_CASE("every option of the table sets its field") {
   Job job;
   const std::pair<const char*, const char*> settings[] = {
-      {"name", "n"},           {"filename", "0000:02:00.0"},
-      {"rw", "randrw"},        {"bs", "8k"},
-      {"iodepth", "32"},       {"numjobs", "4"},
-      {"size", "1M"},          {"offset", "25%"},
-      {"runtime", "3s"},       {"time_based", ""},
-      {"ramp_time", "1"},      {"rwmixread", "70"},
-      {"number_ios", "99"},    {"randseed", "5"},
-      {"norandommap", "1"},    {"thread", "0"},
-      {"group_reporting", ""}, {"verify", "crc32c"},
-      {"wait", "adaptive"},    {"reconnect", "5s"},
+      {"name", "n"},
+      {"filename", "0000:02:00.0"},
+      {"rw", "randrw"},
+      {"bs", "8k"},
+      {"iodepth", "32"},
+      {"numjobs", "4"},
+      {"size", "1M"},
+      {"offset", "25%"},
+      {"runtime", "3s"},
+      {"time_based", ""},
+      {"ramp_time", "1"},
+      {"rwmixread", "70"},
+      {"number_ios", "99"},
+      {"randseed", "5"},
+      {"norandommap", "1"},
+      {"thread", "0"},
+      {"group_reporting", ""},
+      {"verify", "crc32c"},
+      {"wait", "adaptive"},
+      {"reconnect", "5s"},
       {"reissue_writes", ""},
+      {"io_timeout", "250ms"},
+      {"continue_on_error", "write"},
   };
   for (const auto& [name, value] : settings) {
     INFO(name);
@@ -98,6 +110,23 @@ TEST_CASE("every option of the table sets its field") {
   CHECK(job.wait == Wait::adaptive);
   CHECK(job.reconnect_ns == 5'000'000'000);
   CHECK(job.reissue_writes);
+  CHECK(job.io_timeout_ns == 250'000'000);
+  CHECK(job.continue_on_write_error);
+  CHECK_FALSE(job.continue_on_read_error);
+}
+
+TEST_CASE("continue_on_error takes fio's words") {
+  for (const auto& [word, read, write] : {std::tuple{"none", false, false},
+                                          {"read", true, false},
+                                          {"write", false, true},
+                                          {"io", true, true},
+                                          {"verify", false, false},
+                                          {"all", true, true}}) {
+    Job job;
+    REQUIRE(set_job_option(job, "continue_on_error", word));
+    CHECK(job.continue_on_read_error == read);
+    CHECK(job.continue_on_write_error == write);
+  }
 }
 
 TEST_CASE("a filename is one address, never split at colons") {
@@ -139,6 +168,10 @@ TEST_CASE("a wrong value is named with its option and the nearest valid value") 
       {"wait", "intterupt", "interrupt"},
       {"wait", "spin", "poll"},
       {"reconnect", "soon", "10s"},
+      {"io_timeout", "soon", "10s"},
+      {"io_timeout", "0", "1ms"},
+      {"io_timeout", "2d", "1d"},
+      {"continue_on_error", "raed", "read"},
   };
   for (const Case& c : cases) {
     const std::string message = error_of(c.name, c.value);

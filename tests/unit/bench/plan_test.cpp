@@ -46,6 +46,20 @@ TEST_CASE("without a size a job works from its offset to the namespace's end") {
   CHECK(planned->at(0).loop.max_ios == 3 * 256);
 }
 
+TEST_CASE(
+    "a job waits longer than the driver does: for each time that a command may be sent, where it outlives errors") {
+  Job job = job_of(0, 0);
+  CHECK(plan({job}, ns_of(4 << 20))->at(0).loop.stall_limit_ns == 40'000'000'000);
+  job.io_timeout_ns = 100'000'000;
+  job.reconnect_ns = 1'000'000'000;
+  CHECK(plan({job}, ns_of(4 << 20))->at(0).loop.stall_limit_ns == 11'100'000'000);
+  job.continue_on_write_error = true;
+  const LoopPlan loop = plan({job}, ns_of(4 << 20))->at(0).loop;
+  CHECK(loop.stall_limit_ns == 41'400'000'000);
+  CHECK(loop.continue_on_error[1]);
+  CHECK_FALSE(loop.continue_on_error[0]);
+}
+
 TEST_CASE("shares are of the namespace, and a size that is no multiple of bs loses its rest") {
   Job job = job_of(0, 10'000);
   job.offset = {50, true};

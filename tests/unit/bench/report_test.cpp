@@ -44,7 +44,7 @@ struct Fixture {
       reads.clat_histogram.add(i * 1000);
     }
     entry.statistics.depth = {0, 0, 250, 750, 0, 0, 0};
-    report.drives.push_back({.address = "soft:", .violations = 0, .texts = {}});
+    report.drives.push_back({.address = "soft:", .violations = 0, .met_faults = {}, .texts = {}});
   }
 };
 
@@ -94,6 +94,27 @@ TEST_CASE("verification and an early end are part of the text") {
           "verify: 7 reads checked in the mix, 4 of 10 written blocks in the last pass (cut short), mismatches: 0\n") !=
       std::string::npos);
   CHECK(text.ends_with("interrupted: this is what was measured until then\n"));
+}
+
+TEST_CASE("errors that a job outlived, its requests, and the faults that were met are told, and fail no run") {
+  Fixture fixture;
+  CHECK(text_report(fixture.report).find("errors:") == std::string::npos);
+  ReportEntry& entry = fixture.report.entries[0];
+  entry.submitted = entry.answered = 1002;
+  entry.io_errors = 2;
+  entry.first_io_error = 5;
+  entry.continues_on_error = true;
+  fixture.report.drives[0].met_faults = {{"hang", 3}, {"drop", 0}};
+  const std::string text = text_report(fixture.report);
+  INFO(text);
+  CHECK(text.find("  requests: 1002 submitted, 1002 answered; errors: 2, first_error=5\n") != std::string::npos);
+  CHECK(text.ends_with("faults met: 3 hang, 0 drop (soft:)\n"));
+  CHECK_FALSE(fixture.report.failed());
+  const auto json = nlohmann::json::parse(json_report(fixture.report));
+  CHECK(json["jobs"][0]["total_err"] == 2);
+  CHECK(json["jobs"][0]["first_error"] == 5);
+  CHECK(json["jobs"][0]["pollux requests"] == nlohmann::json{{"submitted", 1002}, {"answered", 1002}});
+  CHECK(json["pollux"]["drives"][0]["faults met"] == nlohmann::json{{"hang", 3}, {"drop", 0}});
 }
 
 TEST_CASE("an error, a violation or trouble with a drive is a failure") {

@@ -127,6 +127,45 @@ TEST_CASE("many mismatches are counted, and the first few are shown") {
   CHECK(result.messages.size() == kMaxMismatchesShown);
 }
 
+TEST_CASE("where errors are outlived, failed writes that did or did not reach the medium are no mismatch") {
+  Bench bench(Pattern::randrw);
+  bench.plan.continue_on_error[0] = bench.plan.continue_on_error[1] = true;
+  bench.engine.decide = [](const Request& request, std::uint64_t serial) {
+    if (serial % 10 != 3) return Fate::done;
+    return request.write && serial % 20 == 3 ? Fate::failed_late : Fate::failed;
+  };
+  const LoopResult result = bench.run();
+  CHECK(result.error == 0);
+  CHECK(result.mismatches == 0);
+  CHECK(result.io_errors > 100);
+  CHECK(result.checked_in_mix > kBlocks);
+  CHECK(result.written_blocks > kBlocks / 2);
+  CHECK(result.checked_at_end == result.written_blocks);
+  CHECK_FALSE(result.last_pass_skipped);
+}
+
+TEST_CASE("where errors are outlived a dropped write is found as ever") {
+  Bench bench(Pattern::randrw);
+  bench.plan.continue_on_error[0] = bench.plan.continue_on_error[1] = true;
+  bench.engine.decide = [](const Request& request, std::uint64_t serial) {
+    if (request.write && serial == 50) return Fate::dropped;
+    return serial % 10 == 3 ? Fate::failed : Fate::done;
+  };
+  CHECK(bench.run().mismatches > 0);
+}
+
+TEST_CASE("a block that cannot be read in the last pass is tried again some times, and is missing then") {
+  Bench bench(Pattern::randwrite);
+  bench.plan.continue_on_error[0] = true;
+  bench.engine.decide = [](const Request& request, std::uint64_t) {
+    return !request.write && request.block == 7 ? Fate::failed : Fate::done;
+  };
+  const LoopResult result = bench.run();
+  CHECK(result.checked_at_end == result.written_blocks - 1);
+  CHECK(result.last_pass_skipped);
+  CHECK(result.io_errors == 9);
+}
+
 TEST_CASE("after an early end the last pass is skipped, and that is said") {
   Bench bench(Pattern::randwrite);
   unsigned polls = 0;

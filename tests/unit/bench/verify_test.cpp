@@ -26,6 +26,14 @@ std::vector<std::byte> write(Verifier& verifier, std::uint64_t block) {
   return data;
 }
 
+std::vector<std::byte> fail_to_write(Verifier& verifier, std::uint64_t block) {
+  std::vector<std::byte> data(kBytes);
+  verifier.fill(block, data);
+  verifier.write_begins(block);
+  verifier.write_ends(block, false);
+  return data;
+}
+
 bool holds(const std::optional<std::string>& text, std::string_view part) {
   return text && text->find(part) != std::string::npos;
 }
@@ -111,14 +119,58 @@ TEST_CASE("a read is not judged when a write of its block began before it ended"
   CHECK_FALSE(verifier.judgeable(5, 0));
 }
 
-TEST_CASE("a block whose write failed is not judged until it is written again") {
+TEST_CASE("a block whose writes failed may be, piece by piece, of any of them or as it was before, and nothing else") {
   Verifier verifier = make();
-  write(verifier, 4);
-  verifier.write_begins(4);
-  verifier.write_ends(4, false);
+  const auto older = write(verifier, 4), before = write(verifier, 4), failed = fail_to_write(verifier, 4),
+             failed_too = fail_to_write(verifier, 4);
+  const std::uint32_t expected = verifier.expected(4);
+  REQUIRE(expected != 0);
+  CHECK(verifier.judgeable(4, expected));
+  for (const auto* good : {&before, &failed, &failed_too}) CHECK_FALSE(verifier.mismatch(4, expected, *good));
+  auto mixed = before;
+  std::memcpy(mixed.data() + 512, failed.data() + 512, 1024);
+  std::memcpy(mixed.data() + 3584, failed_too.data() + 3584, 512);
+  CHECK_FALSE(verifier.mismatch(4, expected, mixed));
+
+  CHECK(holds(verifier.mismatch(4, expected, older), ", or pieces of any generation from 2 on\n"));
+  auto torn = before;
+  std::memcpy(torn.data() + 512, failed.data() + 512, 100);
+  CHECK(verifier.mismatch(4, expected, torn));
+  mixed[4000] ^= std::byte{1};
+  CHECK(verifier.mismatch(4, expected, mixed));
+  CHECK(verifier.mismatch(4, expected, std::vector<std::byte>(kBytes)));
+}
+
+TEST_CASE("once such a block is written again it has one content, which is none of those before") {
+  Verifier verifier = make();
+  const auto before = write(verifier, 4), failed = fail_to_write(verifier, 4);
+  const std::uint32_t then = verifier.expected(4);
+  const auto after = write(verifier, 4);
+  const std::uint32_t expected = verifier.expected(4);
+  CHECK_FALSE(verifier.judgeable(4, then));
+  CHECK_FALSE(verifier.mismatch(4, expected, after));
+  CHECK(verifier.mismatch(4, expected, before));
+  CHECK(verifier.mismatch(4, expected, failed));
+}
+
+TEST_CASE("a block is not judged whose first write failed, or whose writes failed too often, until it is written") {
+  Verifier verifier = make();
+  const auto lost = fail_to_write(verifier, 4);
   CHECK(verifier.expected(4) == 0);
-  write(verifier, 4);
+  CHECK(verifier.written() == 0);
+  CHECK(verifier.next_written(0) == 16);
+  const auto data = write(verifier, 4);
+  CHECK_FALSE(verifier.mismatch(4, verifier.expected(4), data));
+  CHECK(verifier.mismatch(4, verifier.expected(4), lost));
+
+  for (unsigned i = 0; i < Verifier::kMaxFailedWrites; ++i) fail_to_write(verifier, 4);
   CHECK(verifier.expected(4) != 0);
+  CHECK(verifier.written() == 1);
+  fail_to_write(verifier, 4);
+  CHECK(verifier.expected(4) == 0);
+  CHECK(verifier.written() == 0);
+  write(verifier, 4);
+  CHECK(verifier.next_written(0) == 4);
 }
 
 TEST_CASE("written blocks are counted and found in order") {
