@@ -3,10 +3,8 @@
 namespace pollux::softnvme {
 namespace {
 
-// A CID has nothing of the sort for the controller. For a host that keeps an index in its low bits and a generation
-// above it, these two are the nearest misses: its own index in another generation, and no index at all.
-constexpr std::uint16_t kGenerationBit = 1u << 15;
-constexpr std::uint16_t kNoIndex = 0x0fff;
+constexpr std::uint16_t kIndexMask = 0x0fff;
+constexpr std::uint16_t kOtherUse = 0x8000;
 
 }  // namespace
 
@@ -39,10 +37,22 @@ RandomFault RandomFaults::draw(std::size_t first, std::size_t kinds) {
   return static_cast<RandomFault>(kind);
 }
 
-FetchFault RandomFaults::after_fetch(std::uint16_t sqid, const nvme::Command&) {
+std::uint16_t RandomFaults::wrong_cid(std::uint16_t sqid, std::uint16_t cid) {
+  if (random_() % 2 == 0) return cid | kIndexMask;
+  const auto withheld = withheld_.find(sqid);
+  return (withheld != withheld_.end() ? withheld->second : cid) ^ kOtherUse;
+}
+
+FetchFault RandomFaults::after_fetch(std::uint16_t sqid, const nvme::Command& command) {
+  // What a queue that was there before has not answered is over.
+  if (sqid == 0 && nvme::cdw0::kOpcode.of(command.cdw0) == static_cast<unsigned>(nvme::AdminOpcode::create_sq)) {
+    withheld_.erase(static_cast<std::uint16_t>(nvme::create_queue::kQid.of(command.cdw10)));
+  }
   if (sqid == 0 || !meets(kFetchFaults)) return {};
+  const RandomFault fault = draw(0, kFetchFaults);
+  if (fault != RandomFault::error) withheld_[sqid] = static_cast<std::uint16_t>(nvme::cdw0::kCid.of(command.cdw0));
   using Kind = FetchFault::Kind;
-  switch (draw(0, kFetchFaults)) {
+  switch (fault) {
     case RandomFault::hang:
       return {.kind = Kind::hang};
     case RandomFault::drop:
@@ -55,18 +65,20 @@ FetchFault RandomFaults::after_fetch(std::uint16_t sqid, const nvme::Command&) {
 }
 
 PostFault RandomFaults::at_completion(std::uint16_t sqid, nvme::Completion& entry) {
-  if (sqid == 0 || !meets(kRandomFaults - kFetchFaults)) return PostFault::none;
+  if (sqid == 0) return PostFault::none;
+  const auto cid = static_cast<std::uint16_t>(nvme::cqe::kCid.of(entry.tail));
+  if (const auto withheld = withheld_.find(sqid); withheld != withheld_.end() && withheld->second == cid) {
+    withheld_.erase(withheld);
+  }
+  if (!meets(kRandomFaults - kFetchFaults)) return PostFault::none;
   switch (draw(kFetchFaults, kRandomFaults - kFetchFaults)) {
     case RandomFault::lost:
       return PostFault::lose;
     case RandomFault::doubled:
       return PostFault::twice;
-    default: {
-      const auto cid = static_cast<std::uint16_t>(nvme::cqe::kCid.of(entry.tail));
-      const std::uint16_t wrong = random_() % 2 == 0 ? cid ^ kGenerationBit : cid | kNoIndex;
-      entry.tail = nvme::cqe::kCid.put(entry.tail, wrong);
+    default:
+      entry.tail = nvme::cqe::kCid.put(entry.tail, wrong_cid(sqid, cid));
       return PostFault::none;
-    }
   }
 }
 

@@ -1,12 +1,14 @@
 // The option faults=N%: that share of I/O commands meets a fault, of kinds that a host gets through without losing a
 // request or a byte. Each kind is as likely as the others. What data is read and stored stays right, and admin commands
-// meet none. The sequence is the same for every device.
+// meet none. The sequence is the same for every device. A misnamed completion supposes a host that keeps an index in
+// the low 12 bits of a CID, and above it what tells the uses of this index apart.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <random>
 #include <string_view>
+#include <unordered_map>
 
 #include "pollux/tools/softnvme/core/fault.hpp"
 
@@ -21,7 +23,7 @@ enum class RandomFault : std::uint8_t {
   // When it was executed and is to be answered.
   lost,      // without a completion
   doubled,   // with two
-  misnamed,  // with a CID that is not in use: another generation of this one's index, or an index beyond any queue's
+  misnamed,  // with a CID that is not in use: as of an earlier use of an index that is, or of an index beyond all
 };
 inline constexpr std::size_t kRandomFaults = 7;
 
@@ -48,10 +50,14 @@ class RandomFaults final : public FaultHook {
 
   bool meets(std::size_t kinds);
   RandomFault draw(std::size_t first, std::size_t kinds);
+  std::uint16_t wrong_cid(std::uint16_t sqid, std::uint16_t cid);
 
   const std::uint32_t share_;
   std::mt19937_64 random_;  // with its default seed
   RandomFaultCounts counts_{};
+  // The CID of the last command of a queue that hangs, was dropped or is late, while it is not answered: the host waits
+  // for it, and what it may take for its answer does the most harm.
+  std::unordered_map<std::uint16_t, std::uint16_t> withheld_;
 };
 
 }  // namespace pollux::softnvme
