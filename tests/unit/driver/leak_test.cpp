@@ -23,7 +23,7 @@ using softnvme::PostFault;
 constexpr unsigned kDepth = 8;
 constexpr unsigned kBlock = 512;
 constexpr unsigned kResetEvery = 64;  // cycles: each waits 50 ms for the channel's owner, who is in the reset himself
-constexpr unsigned kWarmUp = 100;     // the allocator's arenas and whatever else is made once
+constexpr unsigned kWarmUp = 50;      // the allocator's arenas and whatever else is made once
 
 // A sanitizer keeps memory that was freed, to notice its use.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -35,7 +35,7 @@ constexpr bool kHasSanitizer = false;
 #endif
 
 constexpr unsigned kCycles = kHasSanitizer ? 200 : 1000;
-constexpr unsigned kCyclesApart = kCycles / 4;  // with a space for each drive, whose end is the end of all that it held
+constexpr unsigned kCyclesApart = kCycles / 10;  // with a space for each drive, which ends with all that it held
 
 std::ptrdiff_t entries(const char* folder) {
   return std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator());
