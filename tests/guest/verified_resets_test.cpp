@@ -33,9 +33,18 @@ TEST_CASE_METHOD(TestDevice, "a verified mix under resets has no mismatch and lo
     PolluxEngine engine(open_channel({.depth = kDepth, .reissue_writes = reissue_writes}), buffer.slice(), kPage);
     JobLoop<PolluxEngine> loop(plan, engine, stop, progress, steady_clock());
     std::jthread job([&] { result = loop.run(); });
-    // The last pass is left alone.
-    while (progress.phase.load() != Phase::verify && progress.phase.load() != Phase::ended) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    const auto at_work = [&] {
+      const Phase phase = progress.phase.load();
+      return phase != Phase::verify && phase != Phase::ended;
+    };
+    const auto answered = [&] { return progress.ios[0].load() + progress.ios[1].load(); };
+    // The last pass is left alone. Between two resets everything that the first interrupted is answered, on a machine
+    // that is slow as well: a command that several interrupt is given up.
+    while (at_work()) {
+      const std::uint64_t wanted = answered() + 4 * kDepth;
+      do std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      while (at_work() && answered() < wanted);
+      if (!at_work()) break;
       const auto reset = drive->reset(resets++ % 2 == 0 ? ResetReach::controller : ResetReach::function);
       if (!reset) FAIL_CHECK(reset.error().message());
     }
@@ -45,7 +54,7 @@ TEST_CASE_METHOD(TestDevice, "a verified mix under resets has no mismatch and lo
     }
   }
   for (const std::string& message : result.messages) WARN(message);
-  CHECK(resets >= 3);
+  CHECK(resets >= 2);
   CHECK(result.error == 0);
   CHECK(result.mismatches == 0);
   CHECK((result.submitted == result.answered && result.submitted > 1000));
