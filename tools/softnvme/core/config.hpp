@@ -27,7 +27,8 @@ struct Config {
   std::uint32_t max_queue_entries = kMaxQueueEntries;
   std::uint8_t mdts = 6;          // 2^n pages of 4 KiB; 0: no limit
   bool shadow_doorbells = false;  // Doorbell Buffer Config is offered
-  // Behind shadow doorbells: after so many looks at a tail that stood still the controller asks to be woken, and sleeps.
+  // Behind shadow doorbells: after so many looks at a tail that stood still the controller asks to be woken, and
+  // sleeps.
   unsigned looks_before_sleep = 1000;
   std::uint32_t interrupt_vectors = 17;
   std::uint64_t ready_delay_ns = 0;  // between CC.EN = 1 and CSTS.RDY = 1
