@@ -11,7 +11,7 @@ namespace pollux::conformance {
 namespace {
 
 constexpr unsigned kDepth = 8;
-constexpr unsigned kWarmUp = 4, kCycles = 12;
+constexpr unsigned kWarmUp = 2, kCycles = 6;
 
 struct Counts {
   std::ptrdiff_t descriptors =

@@ -13,7 +13,7 @@ using namespace pollux::bench;
 
 TEST_CASE_METHOD(TestDevice, "a verified mix under resets has no mismatch and loses no request", "[verified-resets]") {
   constexpr std::uint16_t kDepth = 32;
-  constexpr std::uint64_t kBlocks = 1024, kRequests = 6'000, kBetweenResets = 600;
+  constexpr std::uint64_t kBlocks = 1024, kRequests = 3'000, kBetweenResets = 300;
   const bool reissue_writes = GENERATE(false, true);
   CAPTURE(reissue_writes);
 
