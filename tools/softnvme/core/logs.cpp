@@ -131,7 +131,7 @@ std::optional<std::size_t> Logs::fill(std::uint8_t lid, const Conditions& now,
       return sizeof firmware;
     }
     case static_cast<std::uint8_t>(LogId::changed_ns_list):
-      std::memcpy(page.data(), changed_namespaces_.data(), changed_namespaces_.size() * sizeof(std::uint32_t));
+      std::ranges::copy(std::as_bytes(std::span(changed_namespaces_)), page.begin());
       return kMaxLogBytes;
     case static_cast<std::uint8_t>(LogId::commands_supported):
       for (const AdminOpcode opcode : kAdminCommands)
