@@ -40,7 +40,7 @@ struct ChannelOptions {
   // The largest single command. 0: MDTS, or 2 MiB where the controller names no limit.
   std::uint32_t max_transfer_bytes = 0;
   // Until a command is late: the controller is asked to abort it, and kAbortGraceMs later it is reset. Noticed while
-  // someone calls Drive::poll() every second.
+  // someone calls Drive::poll() every second; never earlier, and up to two seconds later.
   std::uint32_t timeout_ms = 30'000;
   Wait wait = Wait::poll;  // how wait() waits
   // Whether a write, write zeroes or deallocate that a reset has interrupted is sent again, as reads and flushes are,
