@@ -18,6 +18,13 @@
 
 namespace pollux::simulation {
 
+inline constexpr std::uint64_t kSlotBytes = 16384;  // of a request: 12 KiB from any dword of its first page on
+inline constexpr std::uint64_t kSettleStepNs = 50 * kNsPerMs;
+inline constexpr std::uint64_t kWordsABlock = kBlockBytes / sizeof(std::uint64_t);
+
+// No two blocks of any write look alike; zeros are zeros.
+constexpr std::uint64_t word_of(Value value, std::uint64_t lba) { return value == 0 ? 0 : value << 16 | lba; }
+
 // How often each rung of the ladder was met.
 struct Rungs {
   std::uint64_t aborts = 0;
