@@ -152,6 +152,10 @@ class Channel {
   bool works_in(nvme::Pulse pulse) const noexcept {
     return pulse.epoch() == epoch_ && pulse.phase() == nvme::Pulse::Phase::up;
   }
+  // The clock of the deadlines moves by at most this when it is looked at: if nobody called Drive::poll() for an hour,
+  // no command is an hour old.
+  static constexpr std::uint32_t kMaxTickStepMs = 1000;
+  static constexpr std::uint32_t kDeadlineScanMs = 100;
   unsigned poll_changed(nvme::Pulse pulse, unsigned limit) noexcept;
   unsigned notice(nvme::Pulse pulse) noexcept;
   void check_deadlines(unsigned answered, unsigned limit) noexcept;
