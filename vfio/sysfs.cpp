@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 // "0x010802" or "17"; nothing where it is neither.
 template <typename Number>
-std::optional<Number> number(std::string_view text) {
+std::optional<Number> parsed(std::string_view text) {
   int base = 10;
   if (text.starts_with("0x")) {
     text.remove_prefix(2);
@@ -92,6 +92,10 @@ std::string Sysfs::line(std::string_view absolute) const {
   return text;
 }
 
+std::optional<std::uint64_t> Sysfs::number(std::string_view absolute) const {
+  return parsed<std::uint64_t>(line(absolute));
+}
+
 std::vector<std::string> Sysfs::names(std::string_view absolute) const {
   std::vector<std::string> found;
   std::error_code error;
@@ -137,12 +141,12 @@ Result<PciFunction> Sysfs::function(const std::string& bdf) const {
                 "\"pollux list\" shows the NVMe functions that there are");
   PciFunction function;
   function.bdf = bdf;
-  function.vendor = number<std::uint16_t>(line(folder + "/vendor")).value_or(0);
-  function.device = number<std::uint16_t>(line(folder + "/device")).value_or(0);
-  function.class_code = number<std::uint32_t>(line(folder + "/class")).value_or(0);
+  function.vendor = parsed<std::uint16_t>(line(folder + "/vendor")).value_or(0);
+  function.device = parsed<std::uint16_t>(line(folder + "/device")).value_or(0);
+  function.class_code = parsed<std::uint32_t>(line(folder + "/class")).value_or(0);
   function.driver = driver_of(bdf);
-  function.group = number<unsigned>(link_name(folder + "/iommu_group"));
-  function.numa_node = number<int>(line(folder + "/numa_node")).value_or(-1);
+  function.group = parsed<unsigned>(link_name(folder + "/iommu_group"));
+  function.numa_node = parsed<int>(line(folder + "/numa_node")).value_or(-1);
   function.block_devices = block_devices(*this, folder);
   function.link = link_of(*this, folder);
   function.physical_function = link_name(folder + "/physfn");

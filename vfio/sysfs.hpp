@@ -63,6 +63,9 @@ class Sysfs {
   // First line of a file without its end, or empty where it cannot be read.
   std::string line(std::string_view absolute) const;
 
+  // The number that a file begins with, decimal or behind 0x; nothing where there is none.
+  std::optional<std::uint64_t> number(std::string_view absolute) const;
+
   // Names in a folder, sorted; empty where there is none. At most kMaxEntries.
   std::vector<std::string> names(std::string_view absolute) const;
 

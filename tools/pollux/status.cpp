@@ -1,7 +1,10 @@
+// pollux status: hugepages, and of each function whose it is, as SPDK's `setup.sh status` shows them; and besides what
+// keeps pollux from it.
 #include <algorithm>
 
 #include "pollux/tools/pollux/commands.hpp"
-#include "pollux/tools/pollux/report.hpp"
+#include "pollux/tools/pollux/hugepages.hpp"
+#include "pollux/tools/pollux/list.hpp"
 #include "pollux/vfio/in_use.hpp"
 #include "pollux/vfio/readiness.hpp"
 #include "pollux/vfio/sysfs.hpp"
@@ -25,45 +28,56 @@ Tree users(const vfio::Sysfs& sysfs, const vfio::PciFunction& function) {
   return found;
 }
 
-std::string joined(const Tree& list) {
-  std::string text;
-  for (const auto& one : list) text += (text.empty() ? "" : ", ") + one.get<std::string>();
-  return text;
+Tree row_of(const vfio::Sysfs& sysfs, const vfio::PciFunction& function) {
+  constexpr std::uint32_t kNvmExpress = 0x010802;
+  const auto controllers = sysfs.names(vfio::function_folder(function.bdf) + "/nvme");
+  Tree row;
+  row["type"] = function.class_code == kNvmExpress ? "NVMe" : fmt::format("{:06x}", function.class_code);
+  row["BDF"] = function.bdf;
+  row["vendor"] = fmt::format("{:04x}", function.vendor);
+  row["device"] = fmt::format("{:04x}", function.device);
+  row["NUMA"] = function.numa_node < 0 ? Tree() : Tree(function.numa_node);
+  row["driver"] = function.driver.empty() ? Tree() : Tree(function.driver);
+  row["controller"] = controllers.empty() ? Tree() : Tree(controllers.front());
+  row["block_devices"] = function.block_devices;
+  row["group"] = function.group ? Tree(*function.group) : Tree();
+  row["blocked_by"] = blockers(sysfs, function);
+  row["viable"] = function.group.has_value() && row["blocked_by"].empty();
+  row["in_use_by"] = users(sysfs, function);
+  return row;
 }
 
-std::string line(const Tree& row) {
-  const std::string driver = row["driver"].is_null() ? "no driver" : row["driver"].get<std::string>();
-  std::string text = fmt::format("{}  {}", row["BDF"].get<std::string>(), driver);
-  if (row["group"].is_null())
-    text += ", no IOMMU group";
-  else
-    text += fmt::format(", group {}, {}", row["group"].get<unsigned>(),
-                        row["viable"].get<bool>() ? "viable" : "not viable: " + joined(row["blocked_by"]));
-  return text + (row["in_use_by"].empty() ? ", not in use" : ", in use: " + joined(row["in_use_by"]));
+Tree hugepages(const vfio::Sysfs& sysfs) {
+  Tree rows = Tree::array();
+  for (const auto& pool : hugepage_pools(sysfs))
+    rows.push_back({{"node", pool.node}, {"hugesize", pool.size}, {"free", pool.free}, {"total", pool.total}});
+  return rows;
 }
 
 }  // namespace
 
+Tree status_of(const vfio::Sysfs& sysfs) {
+  Tree tree;
+  tree["hugepages"] = hugepages(sysfs);
+  tree["functions"] = Tree::array();
+  for (const auto& function : sysfs.nvm_functions()) tree["functions"].push_back(row_of(sysfs, function));
+  return tree;
+}
+
 Result<void> status(Format format) {
-  const vfio::Sysfs sysfs;
-  Tree rows = Tree::array();
-  for (const auto& function : sysfs.nvm_functions()) {
-    Tree row;
-    row["BDF"] = function.bdf;
-    row["driver"] = function.driver.empty() ? Tree() : Tree(function.driver);
-    row["bound"] = function.driver == vfio::kVfioDriver;
-    row["group"] = function.group ? Tree(*function.group) : Tree();
-    row["blocked_by"] = blockers(sysfs, function);
-    row["viable"] = function.group.has_value() && row["blocked_by"].empty();
-    row["in_use_by"] = users(sysfs, function);
-    rows.push_back(std::move(row));
+  const Tree tree = status_of(vfio::Sysfs());
+  if (format == Format::json) {
+    print(tree, format);
+    return {};
   }
-  if (format == Format::json)
-    print(rows, format);
-  else if (rows.empty())
+  if (!tree["hugepages"].empty()) {
+    print_table(tree["hugepages"]);
+    fmt::print("\n");
+  }
+  if (tree["functions"].empty())
     fmt::print("no NVMe function on this machine\n");
   else
-    for (const auto& row : rows) fmt::print("{}\n", line(row));
+    print_table(tree["functions"]);
   return {};
 }
 
