@@ -1,0 +1,202 @@
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <fstream>
+#include <set>
+
+#include "pollux/tools/pollux/doctor/checks.hpp"
+#include "pollux/vfio/in_use.hpp"
+#include "pollux/vfio/pci_config.hpp"
+#include "pollux/vfio/readiness.hpp"
+
+namespace pollux::cli {
+namespace {
+
+using vfio::PciFunction;
+using vfio::Sysfs;
+
+std::string joined(const std::vector<std::string>& names) { return fmt::format("{}", fmt::join(names, ", ")); }
+
+Finding function_class(const PciFunction& function) {
+  const std::string found =
+      fmt::format("{:04x}:{:04x}, class {:06x}", function.vendor, function.device, function.class_code);
+  if (function.is_nvm()) return {"function", Severity::fine, found};
+  return {"function", Severity::blocked, found + ": this is no NVMe controller",
+          "\"pollux list\" shows those that are"};
+}
+
+// What must leave the function's group, a finding each; the function itself is judged by its driver.
+Findings group(const Sysfs& sysfs, const PciFunction& function) {
+  const std::string check = "IOMMU group";
+  if (!function.group) {
+    const Error none = vfio::explain_no_iommu(function.bdf);
+    return {{check, Severity::blocked, "none: no IOMMU translates for it", none.advice}};
+  }
+  if (vfio::is_noiommu_group(sysfs, *function.group))
+    return {{check, Severity::warning, fmt::format("{}, without an IOMMU", *function.group),
+             fmt::format("the drive reaches all of memory: the address is noiommu:{}", function.bdf)}};
+  Findings blockers;
+  for (const auto& member : vfio::foreign_members(sysfs, *function.group)) {
+    if (member.bdf == function.bdf) continue;
+    blockers.push_back({check, Severity::blocked,
+                        fmt::format("{}: its member {} is bound to {}", *function.group, member.bdf, member.driver),
+                        member.is_nvm()
+                            ? fmt::format("as root: pollux bind {}", member.bdf)
+                            : fmt::format("as root: echo {0} > /sys/bus/pci/devices/{0}/driver/unbind", member.bdf)});
+  }
+  if (!blockers.empty()) return blockers;
+  const auto members = sysfs.group_members(*function.group).size();
+  return {{check, Severity::fine,
+           members == 1 ? fmt::format("{}, of this function alone", *function.group)
+                        : fmt::format("{}, and nothing in the way of its {} members", *function.group, members)}};
+}
+
+Finding use(const Sysfs& sysfs, const PciFunction& function) {
+  const auto uses = vfio::uses_of(sysfs, function);
+  if (uses.empty()) return {"used by the kernel", Severity::fine, "no"};
+  return {"used by the kernel", Severity::blocked, joined(uses),
+          "take another drive, or give up what is on this one: umount, swapoff, vgchange -an, mdadm --stop"};
+}
+
+Finding driver(const PciFunction& function) {
+  if (function.driver == vfio::kVfioDriver) return {"driver", Severity::fine, function.driver};
+  return {"driver", Severity::blocked, function.driver.empty() ? "none" : function.driver,
+          fmt::format("as root: pollux bind {}", function.bdf), true};
+}
+
+// By one of the two doors: the character device with /dev/iommu, or the group.
+Finding permission(const Machine& machine, const PciFunction& function) {
+  const std::string check = "permission";
+  const std::string device = vfio::device_node(machine.sysfs, function.bdf);
+  const std::string group = fmt::format(
+      "/dev/vfio/{}{}", vfio::is_noiommu_group(machine.sysfs, *function.group) ? "noiommu-" : "", *function.group);
+  if (!device.empty() && machine.access(device) == 0 && machine.access("/dev/iommu") == 0)
+    return {check, Severity::fine, fmt::format("{} and /dev/iommu may be opened", device)};
+  const int error = machine.access(group);
+  if (error == 0) return {check, Severity::fine, fmt::format("{} may be opened", group)};
+  if (error == ENOENT)
+    return {check, Severity::blocked, fmt::format("there is no {}", group), "is /dev managed here (udev, devtmpfs)?"};
+  return {check, Severity::blocked, fmt::format("{} may not open {}", machine.user, group),
+          fmt::format("as root: chown {} {}, until the next boot", machine.user, group), true};
+}
+
+Finding holders(const Sysfs& sysfs, const PciFunction& function) {
+  const auto found = vfio::group_holders(sysfs, *function.group);
+  if (found.empty()) return {"opened by", Severity::fine, "nobody that may be seen"};
+  return {"opened by", Severity::blocked, vfio::describe(found), "end it"};
+}
+
+// The command register, which sysfs lets everybody read.
+Finding bus_master(const Sysfs& sysfs, const PciFunction& function) {
+  std::ifstream file(sysfs.path(vfio::function_folder(function.bdf) + "/config"), std::ios::binary);
+  unsigned char config[6] = {};
+  if (!file.read(reinterpret_cast<char*>(config), sizeof(config)))
+    return {"bus master", Severity::note, "config space cannot be read"};
+  const unsigned vendor = config[0] | config[1] << 8;
+  const unsigned command = config[vfio::pci::kCommand] | config[vfio::pci::kCommand + 1] << 8;
+  if (vendor == 0xffff)
+    return {"bus master", Severity::blocked, "the function does not answer: its config space reads as ones",
+            "is it gone, or without power? as root: echo 1 > /sys/bus/pci/rescan"};
+  if ((command & vfio::pci::kCommandBusMaster) != 0) return {"bus master", Severity::fine, "on"};
+  return {"bus master", Severity::fine, "off while nobody has it open; pollux switches it on"};
+}
+
+// Of "8.0 GT/s PCIe" and "4": both are 0 where the kernel does not know.
+struct Link {
+  double gigatransfers = 0;
+  unsigned lanes = 0;
+
+  bool known() const { return gigatransfers > 0 && lanes > 0; }
+  std::string text() const { return fmt::format("{:.1f} GT/s x{}", gigatransfers, lanes); }
+};
+
+Link link_of(const Sysfs& sysfs, const std::string& folder, std::string_view which) {
+  const std::string speed = sysfs.line(fmt::format("{}/{}_link_speed", folder, which));
+  const std::string width = sysfs.line(fmt::format("{}/{}_link_width", folder, which));
+  Link link;
+  std::from_chars(speed.data(), speed.data() + speed.size(), link.gigatransfers);
+  std::from_chars(width.data(), width.data() + width.size(), link.lanes);
+  return link;
+}
+
+// The port above: the last but one part of where the function's link leads, …/0000:00:1d.0/0000:02:00.0.
+Link slot_of(const Sysfs& sysfs, const PciFunction& function) {
+  const std::string place = sysfs.link_target(vfio::function_folder(function.bdf));
+  const auto last = place.rfind('/');
+  if (last == std::string::npos || last == 0) return {};
+  const auto before = place.rfind('/', last - 1);
+  const std::string port = place.substr(before + 1, last - before - 1);
+  return link_of(sysfs, vfio::function_folder(port), "max");
+}
+
+Finding link(const Sysfs& sysfs, const PciFunction& function) {
+  const std::string folder = vfio::function_folder(function.bdf);
+  const Link now = link_of(sysfs, folder, "current");
+  const Link drive = link_of(sysfs, folder, "max");
+  const Link slot = slot_of(sysfs, function);
+  if (!now.known() || !drive.known()) return {"link", Severity::note, "sysfs does not tell"};
+  Finding finding{"link", Severity::fine, fmt::format("{}; the drive can {}", now.text(), drive.text())};
+  if (slot.known()) finding.found += fmt::format(", the slot {}", slot.text());
+  const Link reachable =
+      slot.known() ? Link{std::min(drive.gigatransfers, slot.gigatransfers), std::min(drive.lanes, slot.lanes)} : drive;
+  if (now.gigatransfers < reachable.gigatransfers || now.lanes < reachable.lanes) {
+    finding.severity = Severity::warning;
+    finding.remedy = "seat the drive anew; a link that saves power comes up to speed when the drive is used";
+  } else if (reachable.gigatransfers < drive.gigatransfers || reachable.lanes < drive.lanes) {
+    finding.severity = Severity::warning;
+    finding.remedy = "the slot limits the drive: another slot may not";
+  }
+  return finding;
+}
+
+// "0-3,8": the processors of a NUMA node.
+std::set<unsigned> processors_of(const Sysfs& sysfs, int node) {
+  std::set<unsigned> found;
+  const std::string list = sysfs.line(fmt::format("/sys/devices/system/node/node{}/cpulist", node));
+  const char* at = list.data();
+  const char* const end = at + list.size();
+  constexpr unsigned kMaxProcessors = 65536;
+  while (at < end) {
+    unsigned first = 0;
+    const auto [after, error] = std::from_chars(at, end, first);
+    if (error != std::errc{}) break;
+    unsigned last = first;
+    at = after;
+    if (at < end && *at == '-') at = std::from_chars(at + 1, end, last).ptr;
+    for (unsigned one = first; one <= last && one < kMaxProcessors; one++) found.insert(one);
+    at++;
+  }
+  return found;
+}
+
+Finding numa(const Machine& machine, const PciFunction& function) {
+  const int node = function.numa_node;
+  if (node < 0) return {"NUMA node", Severity::fine, "the machine has one, or does not tell"};
+  const auto near = processors_of(machine.sysfs, node);
+  const bool all_near =
+      std::ranges::all_of(machine.processors, [&](unsigned processor) { return near.contains(processor); });
+  if (all_near) return {"NUMA node", Severity::fine, fmt::format("{}, and this process runs on that alone", node)};
+  return {"NUMA node", Severity::warning, fmt::format("{}, and this process may run on others too", node),
+          fmt::format("numactl --cpunodebind={0} --membind={0} COMMAND", node)};
+}
+
+}  // namespace
+
+Findings examine_drive(const Machine& machine, const PciFunction& function) {
+  const Sysfs& sysfs = machine.sysfs;
+  Findings findings = {function_class(function)};
+  if (!function.is_nvm()) return findings;
+  for (auto& finding : group(sysfs, function)) findings.push_back(std::move(finding));
+  findings.push_back(use(sysfs, function));
+  findings.push_back(driver(function));
+  if (function.driver == vfio::kVfioDriver && function.group) {
+    findings.push_back(permission(machine, function));
+    findings.push_back(holders(sysfs, function));
+  }
+  findings.push_back(bus_master(sysfs, function));
+  findings.push_back(link(sysfs, function));
+  findings.push_back(numa(machine, function));
+  return findings;
+}
+
+}  // namespace pollux::cli

@@ -1,0 +1,37 @@
+// All that the doctor looks at: the machine as sysfs shows it, and the process that asks. A test gives both of its own.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "pollux/driver/spec/log.hpp"
+#include "pollux/vfio/error.hpp"
+#include "pollux/vfio/map_error.hpp"
+#include "pollux/vfio/sysfs.hpp"
+
+namespace pollux::cli {
+
+// What a drive says of its health, and at which temperatures it begins to complain (kelvin; 0: it does not say).
+struct Health {
+  nvme::SmartLog log{};
+  std::uint16_t warning_kelvin = 0;
+  std::uint16_t critical_kelvin = 0;
+};
+
+struct Machine {
+  vfio::Sysfs sysfs;
+  std::string user;
+  vfio::Memlock memlock;
+  std::vector<unsigned> processors;                    // that this process may run on
+  std::function<int(const std::string& node)> access;  // 0, or the errno of opening it for reading and writing
+  std::function<Result<Health>(const vfio::PciFunction&)> health;
+
+  // The one that this process runs on.
+  static Machine here();
+};
+
+// The health of a drive, by the kernel's nvme driver where that has it (root), else by opening it.
+Result<Health> read_health(const vfio::Sysfs& sysfs, const vfio::PciFunction& function);
+
+}  // namespace pollux::cli
