@@ -24,6 +24,11 @@ std::shared_ptr<Space> Space::create(std::unique_ptr<vfio::IoAddressSpace> io) {
   return std::shared_ptr<Space>(new Space(std::move(io)));
 }
 
+Mappings Space::mappings() {
+  const std::lock_guard lock(mutex_);
+  return mappings_;
+}
+
 Result<std::unique_ptr<vfio::Device>> Space::attach(const vfio::Address& address) {
   const std::lock_guard lock(mutex_);
   Result<std::unique_ptr<vfio::Device>> device = io_->attach(address);

@@ -96,6 +96,9 @@ class Space : public std::enable_shared_from_this<Space> {
   // memlock too small (says how much is needed), not in one physical piece.
   Result<Registration> register_memory(void* data, std::uint64_t size_bytes, int fd = -1, std::uint64_t fd_offset = 0);
 
+  // What is mapped now, by the address of the memory: a copy, for who draws it.
+  Mappings mappings();
+
   vfio::IoAddressSpace& io() { return *io_; }
 
  private:
