@@ -2,22 +2,10 @@
 
 #include "pollux/tools/pollux/commands.hpp"
 #include "pollux/tools/pollux/signals_held.hpp"
-#include "pollux/vfio/address.hpp"
+#include "pollux/tools/pollux/targets.hpp"
 
 namespace pollux::cli {
 namespace {
-
-Result<std::vector<std::string>> pci_functions(const std::vector<std::string>& addresses) {
-  std::vector<std::string> bdfs;
-  for (const auto& text : addresses) {
-    auto address = vfio::Address::parse(text);
-    if (!address) return std::unexpected(std::move(address.error()));
-    if (!address->is_pci() || address->nsid)
-      return fail(fmt::format("\"{}\" is not a PCI function", text), "a whole function is bound, as in 0000:02:00.0");
-    if (std::ranges::find(bdfs, address->target) == bdfs.end()) bdfs.push_back(std::move(address->target));
-  }
-  return bdfs;
-}
 
 Result<void> tell(const std::vector<std::string>& bdfs, const Result<vfio::BindReport>& report,
                   std::string_view driver) {
@@ -32,18 +20,20 @@ Result<void> tell(const std::vector<std::string>& bdfs, const Result<vfio::BindR
 
 }  // namespace
 
-Result<void> bind(const std::vector<std::string>& addresses, vfio::BindWay way) {
-  const auto bdfs = pci_functions(addresses);
+Result<void> bind(const std::vector<std::string>& words, vfio::BindWay way) {
+  const vfio::Sysfs sysfs;
+  const auto bdfs = targets(sysfs, words);
   if (!bdfs) return std::unexpected(bdfs.error());
   const SignalsHeld held;
-  return tell(*bdfs, vfio::bind(vfio::Sysfs(), *bdfs, way), vfio::kVfioDriver);
+  return tell(*bdfs, vfio::bind(sysfs, *bdfs, way), vfio::kVfioDriver);
 }
 
-Result<void> unbind(const std::vector<std::string>& addresses) {
-  const auto bdfs = pci_functions(addresses);
+Result<void> unbind(const std::vector<std::string>& words) {
+  const vfio::Sysfs sysfs;
+  const auto bdfs = targets(sysfs, words);
   if (!bdfs) return std::unexpected(bdfs.error());
   const SignalsHeld held;
-  return tell(*bdfs, vfio::unbind(vfio::Sysfs(), *bdfs), vfio::kNvmeDriver);
+  return tell(*bdfs, vfio::unbind(sysfs, *bdfs), vfio::kNvmeDriver);
 }
 
 }  // namespace pollux::cli

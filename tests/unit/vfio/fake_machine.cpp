@@ -154,6 +154,8 @@ Result<void> FakeMachine::write(const std::string& path, std::string_view given)
     return set_numvfs(owner, static_cast<unsigned>(std::stoi(text)));
   } else if (last == "sriov_drivers_autoprobe") {
     put_file(function_folder(owner) + "/sriov_drivers_autoprobe", text + "\n");
+  } else if (last == "nr_hugepages") {
+    put_file("/proc/sys/vm/nr_hugepages", text + "\n");
   } else {
     return fail_errno(ENOENT, noted);
   }

@@ -1,0 +1,323 @@
+#include <catch2/catch.hpp>
+#include <cerrno>
+#include <filesystem>
+#include <map>
+
+#include "pollux/tests/unit/vfio/fake_machine.hpp"
+#include "pollux/tools/pollux/doctor/checks.hpp"
+
+using namespace pollux;
+using namespace pollux::cli;
+
+namespace {
+
+const std::string kBdf = "0000:02:00.0";
+
+// A machine on which nothing is in the way of a drive, for a test to break one thing of.
+struct ReadyMachine {
+  vfio::FakeMachine fake;
+  Machine machine;
+  std::map<std::string, int> closed;  // what may not be opened, and why
+  Health drive;
+
+  ReadyMachine() {
+    fake.put_file("/sys/firmware/acpi/tables/DMAR", "");
+    fake.put_file("/sys/class/iommu/dmar0", "");
+    fake.put_file("/proc/cmdline", "root=/dev/sda1 intel_iommu=on quiet\n");
+    fake.put_file("/proc/sys/kernel/osrelease", "6.1.0-test\n");
+    fake.put_file("/sys/kernel/security/lockdown", "[none] integrity confidentiality\n");
+    fake.add_driver("vfio-pci");
+    fake.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 12);
+    config(0x0103);
+    link(kBdf, "8.0 GT/s PCIe", "4", "8.0 GT/s PCIe", "4");
+    hugepages("64", "60");
+    machine.sysfs = fake.sysfs();
+    machine.user = "me";
+    machine.memlock.limit_bytes = 64 << 20;
+    machine.processors = {0, 1};
+    machine.access = [this](const std::string& node) { return closed.contains(node) ? closed[node] : 0; };
+    machine.health = [this](const vfio::PciFunction&) -> Result<Health> { return drive; };
+    drive.log.composite_temperature = 273 + 40;
+    drive.log.available_spare = 100;
+    drive.warning_kelvin = 273 + 70;
+  }
+
+  void config(std::uint16_t command, std::uint16_t vendor = 0x1cc1) {
+    const char bytes[] = {static_cast<char>(vendor),  static_cast<char>(vendor >> 8), 0x21, 0,
+                          static_cast<char>(command), static_cast<char>(command >> 8)};
+    fake.put_file(vfio::function_folder(kBdf) + "/config", std::string_view(bytes, sizeof(bytes)));
+  }
+
+  void link(const std::string& bdf, std::string_view speed, std::string_view width, std::string_view max_speed,
+            std::string_view max_width) {
+    const std::string folder = vfio::function_folder(bdf);
+    fake.put_file(folder + "/current_link_speed", speed);
+    fake.put_file(folder + "/current_link_width", width);
+    fake.put_file(folder + "/max_link_speed", max_speed);
+    fake.put_file(folder + "/max_link_width", max_width);
+  }
+
+  void hugepages(std::string_view total, std::string_view free) {
+    const std::string folder = "/sys/devices/system/node/node0/hugepages/hugepages-2048kB";
+    fake.put_file(folder + "/nr_hugepages", total);
+    fake.put_file(folder + "/free_hugepages", free);
+  }
+
+  Findings all() {
+    Findings findings = examine_machine(machine);
+    const auto function = machine.sysfs.function(kBdf);
+    if (!function) return findings;
+    for (auto& finding : examine_drive(machine, *function)) findings.push_back(std::move(finding));
+    for (auto& finding : examine_health(machine, *function)) findings.push_back(std::move(finding));
+    return findings;
+  }
+
+  // The one thing that is not as it should be.
+  Finding fault() {
+    Findings faults = all();
+    std::erase_if(faults, [](const Finding& one) { return one.severity < Severity::warning; });
+    REQUIRE(faults.size() == 1);
+    return faults.front();
+  }
+};
+
+void is(const Finding& finding, std::string_view check, Severity severity, std::string_view found,
+        std::string_view remedy) {
+  INFO(finding.check << ": " << finding.found << " -> " << finding.remedy);
+  CHECK(finding.check == check);
+  CHECK(finding.severity == severity);
+  CHECK(finding.found.find(found) != std::string::npos);
+  CHECK(finding.remedy.find(remedy) != std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("on a machine that is ready nothing is in the way") {
+  ReadyMachine ready;
+  for (const auto& finding : ready.all()) {
+    INFO(finding.check << ": " << finding.found);
+    CHECK(finding.severity == Severity::fine);
+    CHECK(finding.remedy.empty());
+  }
+}
+
+TEST_CASE("an IOMMU that the firmware keeps for itself is told from one that the kernel does not use") {
+  ReadyMachine ready;
+  std::filesystem::remove_all(ready.fake.place("/sys/class/iommu"));
+  SECTION("the kernel was not asked to") {
+    is(ready.fault(), "IOMMU in the kernel", Severity::blocked, "no IOMMU groups", "intel_iommu=on");
+  }
+  SECTION("on AMD") {
+    ready.fake.put_file("/sys/firmware/acpi/tables/IVRS", "");
+    is(ready.fault(), "IOMMU in the kernel", Severity::blocked, "no IOMMU groups", "amd_iommu=on");
+  }
+  SECTION("the kernel was asked not to") {
+    ready.fake.put_file("/proc/cmdline", "quiet intel_iommu=off\n");
+    is(ready.fault(), "IOMMU in the kernel", Severity::blocked, "\"intel_iommu=off\"", "update-grub");
+  }
+  SECTION("the firmware has none") {
+    std::filesystem::remove_all(ready.fake.place("/sys/firmware"));
+    const auto findings = ready.all();
+    is(findings.at(0), "IOMMU in the firmware", Severity::blocked, "no ACPI table", "VT-d or AMD-Vi");
+  }
+}
+
+TEST_CASE("noiommu is a warning, and says what it costs") {
+  ReadyMachine ready;
+  std::filesystem::remove_all(ready.fake.place("/sys/class/iommu"));
+  ready.fake.put_file("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y\n");
+  is(ready.fault(), "IOMMU in the kernel", Severity::warning, "enable_unsafe_noiommu_mode", "all of memory");
+}
+
+TEST_CASE("kernel lockdown is told, and is not in the way") {
+  ReadyMachine ready;
+  ready.fake.put_file("/sys/kernel/security/lockdown", "none integrity [confidentiality]\n");
+  const auto findings = ready.all();
+  is(findings.at(2), "kernel lockdown", Severity::note, "kprobes", "");
+}
+
+TEST_CASE("a module that is not loaded is told from one that there is none of") {
+  ReadyMachine ready;
+  std::filesystem::remove_all(ready.fake.place("/sys/bus/pci/drivers/vfio-pci"));
+  SECTION("not loaded") {
+    ready.fake.put_file("/lib/modules/6.1.0-test/modules.dep",
+                        "kernel/drivers/vfio/pci/vfio-pci.ko: kernel/drivers/vfio/vfio.ko\n");
+    is(ready.fault(), "vfio-pci", Severity::blocked, "not loaded", "modprobe vfio-pci");
+  }
+  SECTION("none") { is(ready.fault(), "vfio-pci", Severity::blocked, "6.1.0-test", "CONFIG_VFIO_PCI"); }
+}
+
+TEST_CASE("memlock is told with the number that is needed") {
+  ReadyMachine ready;
+  SECTION("too little") {
+    ready.machine.memlock.limit_bytes = 64 << 10;
+    is(ready.fault(), "memlock", Severity::blocked, "64 KiB may be locked", "me - memlock 1024");
+  }
+  SECTION("no limit") {
+    ready.machine.memlock.limit_bytes = std::nullopt;
+    CHECK(ready.all().at(5).found.find("1024 KiB") != std::string::npos);
+  }
+}
+
+TEST_CASE("hugepages are looked at on each NUMA node") {
+  ReadyMachine ready;
+  ready.fake.put_file("/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages", "8");
+  ready.fake.put_file("/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "0");
+  is(ready.fault(), "hugepages on node1", Severity::warning, "0 of 8 pages",
+     "echo 64 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages");
+}
+
+TEST_CASE("the container may be closed to us") {
+  ReadyMachine ready;
+  ready.closed["/dev/vfio/vfio"] = EACCES;
+  is(ready.fault(), "/dev/vfio/vfio", Severity::blocked, "me may not open it", "chmod 0666");
+}
+
+TEST_CASE("a function that is no NVMe controller is said to be none") {
+  ReadyMachine ready;
+  ready.fake.put_file(vfio::function_folder(kBdf) + "/class", "0x020000\n");
+  is(ready.fault(), "function", Severity::blocked, "020000", "pollux list");
+}
+
+TEST_CASE("the member of the group that is in the way is named, with the command that takes it out") {
+  ReadyMachine ready;
+  SECTION("a sound card") {
+    ready.fake.add_function("0000:02:00.1", "10de:0fb9", "040300", "snd_hda_intel", 12);
+    is(ready.fault(), "IOMMU group", Severity::blocked, "12: its member 0000:02:00.1 is bound to snd_hda_intel",
+       "echo 0000:02:00.1 > /sys/bus/pci/devices/0000:02:00.1/driver/unbind");
+  }
+  SECTION("another drive") {
+    ready.fake.add_function("0000:02:00.1", "1cc1:0021", "010802", "nvme", 12);
+    is(ready.fault(), "IOMMU group", Severity::blocked, "0000:02:00.1 is bound to nvme", "pollux bind 0000:02:00.1");
+  }
+  SECTION("a bridge is in nobody's way") {
+    ready.fake.add_function("0000:02:00.1", "8086:1234", "060400", "pcieport", 12);
+    CHECK(ready.all().size() > 0);
+    for (const auto& finding : ready.all()) CHECK(finding.severity == Severity::fine);
+  }
+}
+
+TEST_CASE("a drive without a group, or with one that translates nothing, is told apart") {
+  ReadyMachine ready;
+  SECTION("none") {
+    std::filesystem::remove(ready.fake.place(vfio::function_folder(kBdf) + "/iommu_group"));
+    is(ready.fault(), "IOMMU group", Severity::blocked, "none", "intel_iommu=on");
+  }
+  SECTION("noiommu") {
+    ready.fake.put_file("/sys/kernel/iommu_groups/12/name", "vfio-noiommu\n");
+    is(ready.fault(), "IOMMU group", Severity::warning, "without an IOMMU", "noiommu:0000:02:00.0");
+  }
+}
+
+TEST_CASE("a drive that the kernel uses is told with what uses it") {
+  ReadyMachine ready;
+  std::filesystem::remove(ready.fake.place(vfio::function_folder(kBdf) + "/driver"));
+  ready.fake.add_driver("nvme");
+  ready.fake.put_link(vfio::function_folder(kBdf) + "/driver", "../../drivers/nvme");
+  SECTION("mounted") {
+    ready.fake.add_disk(kBdf, "nvme0", "nvme0n1", "259:0");
+    ready.fake.put_file("/proc/self/mountinfo", "36 35 259:0 / /data rw - ext4 /dev/nvme0n1 rw\n");
+    const auto findings = ready.all();
+    const auto used = std::ranges::find(findings, "used by the kernel", &Finding::check);
+    REQUIRE(used != findings.end());
+    is(*used, "used by the kernel", Severity::blocked, "mounted at /data", "umount");
+  }
+  SECTION("not used") { is(ready.fault(), "driver", Severity::blocked, "nvme", "pollux bind 0000:02:00.0"); }
+}
+
+TEST_CASE("whoever may not open the group is told whose it must be") {
+  ReadyMachine ready;
+  ready.closed["/dev/vfio/12"] = EACCES;
+  is(ready.fault(), "permission", Severity::blocked, "me may not open /dev/vfio/12", "chown me /dev/vfio/12");
+}
+
+TEST_CASE("the character device with /dev/iommu does in place of the group") {
+  ReadyMachine ready;
+  ready.fake.put_file(vfio::function_folder(kBdf) + "/vfio-dev/vfio3/dev", "511:3");
+  ready.closed["/dev/vfio/12"] = EACCES;
+  SECTION("both may be opened") {
+    for (const auto& finding : ready.all()) CHECK(finding.severity == Severity::fine);
+  }
+  SECTION("/dev/iommu may not") {
+    ready.closed["/dev/iommu"] = EACCES;
+    CHECK(ready.fault().check == "permission");
+  }
+}
+
+TEST_CASE("the process that has the drive open is named") {
+  ReadyMachine ready;
+  ready.fake.add_process(4711, "fio", "/dev/vfio/12");
+  is(ready.fault(), "opened by", Severity::blocked, "fio (pid 4711)", "end it");
+}
+
+TEST_CASE("a function that does not answer is told from one whose Bus Master is off") {
+  ReadyMachine ready;
+  SECTION("gone") {
+    ready.config(0xffff, 0xffff);
+    is(ready.fault(), "bus master", Severity::blocked, "does not answer", "rescan");
+  }
+  SECTION("off") {
+    const auto findings = ready.all();
+    const auto found = std::ranges::find(findings, "bus master", &Finding::check);
+    REQUIRE(found != findings.end());
+    is(*found, "bus master", Severity::fine, "off while nobody has it open", "");
+  }
+  SECTION("on") {
+    ready.config(0x0107);
+    const auto findings = ready.all();
+    CHECK(std::ranges::find(findings, "bus master", &Finding::check)->found == "on");
+  }
+}
+
+TEST_CASE("a link below what drive and slot can is a warning, and says which of them it is") {
+  ReadyMachine ready;
+  // The function's folder is a link to below its port's, as the kernel has it.
+  const std::string real = "/sys/devices/pci0000:00/0000:00:1d.0/" + kBdf;
+  std::filesystem::create_directories(ready.fake.place("/sys/devices/pci0000:00/0000:00:1d.0"));
+  std::filesystem::rename(ready.fake.place(vfio::function_folder(kBdf)), ready.fake.place(real));
+  ready.fake.put_link(vfio::function_folder(kBdf), "../../../devices/pci0000:00/0000:00:1d.0/" + kBdf);
+  std::filesystem::remove(ready.fake.place(real + "/driver"));
+  ready.fake.put_link(real + "/driver", "../../../../bus/pci/drivers/vfio-pci");
+  ready.link("0000:00:1d.0", "8.0 GT/s PCIe", "4", "16.0 GT/s PCIe", "4");
+  SECTION("trained down") {
+    ready.link(kBdf, "2.5 GT/s PCIe", "4", "8.0 GT/s PCIe", "4");
+    is(ready.fault(), "link", Severity::warning, "2.5 GT/s x4; the drive can 8.0 GT/s x4, the slot 16.0 GT/s x4",
+       "seat the drive anew");
+  }
+  SECTION("a narrow slot") {
+    ready.link("0000:00:1d.0", "8.0 GT/s PCIe", "2", "8.0 GT/s PCIe", "2");
+    ready.link(kBdf, "8.0 GT/s PCIe", "2", "8.0 GT/s PCIe", "4");
+    is(ready.fault(), "link", Severity::warning, "the slot 8.0 GT/s x2", "the slot limits the drive");
+  }
+  SECTION("as fast as it gets") {
+    for (const auto& finding : ready.all()) CHECK(finding.severity == Severity::fine);
+  }
+}
+
+TEST_CASE("threads that may run on another node than the drive's are told") {
+  ReadyMachine ready;
+  ready.fake.put_file(vfio::function_folder(kBdf) + "/numa_node", "1\n");
+  ready.fake.put_file("/sys/devices/system/node/node1/cpulist", "2-3,8\n");
+  ready.machine.processors = {2, 3, 8};
+  for (const auto& finding : ready.all()) CHECK(finding.severity == Severity::fine);
+  ready.machine.processors = {1, 2};
+  is(ready.fault(), "NUMA node", Severity::warning, "1, and this process may run on others", "numactl --cpunodebind=1");
+}
+
+TEST_CASE("temperature and health are the drive's own words") {
+  ReadyMachine ready;
+  SECTION("hot") {
+    ready.drive.log.composite_temperature = 273 + 75;
+    is(ready.fault(), "temperature", Severity::warning, "75 °C; the drive warns from 70 °C on", "cool it");
+  }
+  SECTION("read-only, and worn") {
+    ready.drive.log.critical_warning = 0x08;
+    ready.drive.log.percentage_used = 130;
+    is(ready.fault(), "health", Severity::warning, "it is read-only, and that it has lived", "replace it");
+  }
+  SECTION("not readable") {
+    ready.machine.health = [](const vfio::PciFunction&) -> Result<Health> { return fail("no permission"); };
+    const auto findings = ready.all();
+    is(findings.back(), "health", Severity::note, "no permission", "");
+  }
+}
