@@ -12,6 +12,7 @@
 
 #include "pollux/driver/block/block.hpp"
 #include "pollux/softnvme.hpp"
+#include "pollux/tests/sanitizer.hpp"
 #include "pollux/tools/softnvme/space.hpp"
 
 namespace pollux {
@@ -24,15 +25,6 @@ constexpr unsigned kDepth = 8;
 constexpr unsigned kBlock = 512;
 constexpr unsigned kResetEvery = 64;  // cycles: each waits 50 ms for the channel's owner, who is in the reset himself
 constexpr unsigned kWarmUp = 50;      // the allocator's arenas and whatever else is made once
-
-// A sanitizer keeps memory that was freed, to notice its use.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kHasSanitizer = true;
-#elif defined(__has_feature)
-constexpr bool kHasSanitizer = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-constexpr bool kHasSanitizer = false;
-#endif
 
 constexpr unsigned kCycles = kHasSanitizer ? 200 : 1000;
 constexpr unsigned kCyclesApart = kCycles / 10;  // with a space for each drive, which ends with all that it held
