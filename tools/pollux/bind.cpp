@@ -25,7 +25,9 @@ Result<void> bind(const std::vector<std::string>& words, vfio::BindWay way) {
   const auto bdfs = targets(sysfs, words);
   if (!bdfs) return std::unexpected(bdfs.error());
   const SignalsHeld held;
-  return tell(*bdfs, vfio::bind(sysfs, *bdfs, way), vfio::kVfioDriver);
+  auto told = tell(*bdfs, vfio::bind(sysfs, *bdfs, way), vfio::kVfioDriver);
+  if (told) fmt::print("next: pollux doctor {}\n", bdfs->front());
+  return told;
 }
 
 Result<void> unbind(const std::vector<std::string>& words) {

@@ -49,12 +49,15 @@ Result<Wanted> wanted_by(const vfio::Sysfs& root, const SetupRequest& request) {
 
 Result<void> carry_out(const std::vector<Step>& steps, bool dry_run) {
   for (const auto& step : steps) {
-    if (dry_run || !step.done) {
-      fmt::print("{}{}\n", step.done ? "would " : "done already: ", step.text);
-      continue;
+    const std::string title = step.text.substr(0, step.text.find(":\n"));
+    if (!step.done) {
+      fmt::print("done already: {}\n", title);
+    } else if (dry_run) {
+      fmt::print("would {}\n", step.text);
+    } else {
+      if (auto done = step.done(); !done) return done;
+      fmt::print("done: {}\n", title);
     }
-    if (auto done = step.done(); !done) return done;
-    fmt::print("done: {}\n", step.text.substr(0, step.text.find(":\n")));
     std::fflush(stdout);
   }
   return {};
