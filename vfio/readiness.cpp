@@ -131,9 +131,9 @@ Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& 
     case EACCES:
     case EPERM:
       return with_errno(os_error, fmt::format("no permission to open {}, the IOMMU group of {}", node, bdf),
-                        fmt::format("run \"chown $USER {}\" as root, or add the udev rule "
-                                    "SUBSYSTEM==\"vfio\", GROUP=\"YOURS\", MODE=\"0660\"",
-                                    node));
+                        fmt::format("run \"pollux setup --user $USER {}\" as root, or \"chown $USER {}\" until the "
+                                    "next boot",
+                                    bdf, node));
     case EBUSY: {
       const std::string holders = describe(group_holders(sysfs, group));
       return with_errno(os_error, fmt::format("{}, the IOMMU group of {}, is in use", node, bdf),

@@ -77,6 +77,16 @@ refused() {    # WORD... -- COMMAND...
   [ "$(bindings)" = "$before" ] || die "bindings have changed"$'\n'"before: $before"$'\n'"after: $(bindings)"
 }
 
+# Until a process has the node of a group open, or the device's own where the kernel has iommufd.
+wait_until_open() {    # PID NODE
+  local try
+  for ((try = 0; try < kWaitSeconds * 10; try++)); do
+    ! find "/proc/$1/fd" '(' -lname "$2" -o -lname '/dev/vfio/devices/*' ')' 2>/dev/null | grep -q . || return 0
+    sleep 0.1
+  done
+  die "process $1 has not opened $2 after $kWaitSeconds s"
+}
+
 # Two seconds of a random mix, all of which is verified; the options take the place of those here.
 verified_mix() {    # ADDRESS [OPTION...]
   "$bench" --name=mix --filename="$1" --rw=randrw --rwmixread=70 --bs=4k --iodepth=32 --size=8M --verify=crc32c \
