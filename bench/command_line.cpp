@@ -162,6 +162,10 @@ std::string help_text() {
   for (const Option& option : job_options()) line(option.name, option.value, option.help);
   text += "\nthe program's own:\n";
   for (const ProgramOption& option : kProgramOptions) line(option.name, option.value, option.help);
+  text +=
+      "\nExamples:\n"
+      "  pollux-bench --rw=randrw --rwmixread=70 --bs=4k --iodepth=32 --size=64M --verify=crc32c\n"
+      "  pollux-bench --filename=0000:02:00.0 --rw=randread --bs=4k --iodepth=32 --time_based --runtime=10s\n";
   return text;
 }
 

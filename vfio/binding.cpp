@@ -39,6 +39,8 @@ Result<void> taken(const Sysfs& sysfs, const std::string& bdf, std::string_view 
 
 Result<void> attach_by_override(const Sysfs& sysfs, const std::string& bdf, std::string_view driver) {
   if (auto set = set_override(sysfs, bdf, driver); !set) return set;
+  // While a machine boots nvme may be loaded just now, and have taken the function before the override was there.
+  if (auto detached = detach(sysfs, bdf); !detached) return detached;
   const auto probed = sysfs.write("/sys/bus/pci/drivers_probe", bdf);
   const auto cleared = set_override(sysfs, bdf, {});
   if (auto there = taken(sysfs, bdf, driver, probed); !there) return there;
@@ -132,20 +134,11 @@ Result<void> has_no_virtual_functions(const Sysfs& sysfs, const std::string& bdf
               fmt::format("remove them first: run \"pollux vfs {} 0\" as root", bdf));
 }
 
-BindReport report_of(std::span<const Item> moved) {
-  BindReport report;
-  for (const auto& item : moved) report.changed.push_back(item.function.bdf);
-  return report;
-}
-
-}  // namespace
-
-Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, BindWay way) {
+// Those of the functions that vfio-pci has not yet, each claimed: nothing but the driver itself is in their way.
+Result<std::vector<Item>> claimed_items(const Sysfs& sysfs, std::span<const std::string> bdfs) {
   auto items = nvm_items(sysfs, bdfs);
-  if (!items) return std::unexpected(std::move(items.error()));
+  if (!items) return items;
   std::erase_if(*items, [](const Item& item) { return item.function.driver == kVfioDriver; });
-  if (items->empty()) return BindReport{};
-  if (!sysfs.has_driver(kVfioDriver)) return fail("vfio-pci is not loaded", "run \"modprobe vfio-pci\" as root");
   for (auto& item : *items) {
     if (!item.function.group && !noiommu_enabled(sysfs)) return std::unexpected(explain_no_iommu(item.function.bdf));
     if (auto none = has_no_virtual_functions(sysfs, item.function.bdf); !none)
@@ -154,6 +147,27 @@ Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, B
     if (!claimed) return std::unexpected(std::move(claimed.error()));
     item.claims = std::move(*claimed);
   }
+  return items;
+}
+
+BindReport report_of(std::span<const Item> moved) {
+  BindReport report;
+  for (const auto& item : moved) report.changed.push_back(item.function.bdf);
+  return report;
+}
+
+}  // namespace
+
+Result<void> bindable(const Sysfs& sysfs, std::span<const std::string> bdfs) {
+  const auto items = claimed_items(sysfs, bdfs);
+  return items ? Result<void>() : std::unexpected(items.error());
+}
+
+Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, BindWay way) {
+  auto items = claimed_items(sysfs, bdfs);
+  if (!items) return std::unexpected(std::move(items.error()));
+  if (items->empty()) return BindReport{};
+  if (!sysfs.has_driver(kVfioDriver)) return fail("vfio-pci is not loaded", "run \"modprobe vfio-pci\" as root");
   const auto moved = move_all(sysfs, *items, [&](const PciFunction& function) {
     return way == BindWay::new_id ? attach_by_new_id(sysfs, function)
                                   : attach_by_override(sysfs, function.bdf, kVfioDriver);

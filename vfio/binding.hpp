@@ -24,6 +24,10 @@ struct BindReport {
   std::vector<std::string> notices;
 };
 
+// Whether bind() would find nothing in the way of these functions but a driver that is not loaded. Errors: those of
+// bind().
+Result<void> bindable(const Sysfs& sysfs, std::span<const std::string> bdfs);
+
 // Binds the functions to vfio-pci; one that is there already stays. Errors: no such function, not NVMe, no IOMMU,
 // vfio-pci not loaded, in use (by what), virtual functions of it are there, no permission, vfio-pci does not take it.
 Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, BindWay way);

@@ -218,3 +218,20 @@ TEST_CASE("when nvme does not take one drive, none changes hands") {
   CHECK(machine.driver(kFirst) == "vfio-pci");
   CHECK(machine.driver(kSecond) == "vfio-pci");
 }
+
+TEST_CASE("whether drives can be bound is answered without a write") {
+  Machine machine;
+  CHECK(bindable(machine.sysfs(), std::vector{kFirst, kSecond}));
+  machine.put_file("/proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n/dev/nvme1n1 partition 1 0 -2\n");
+  const auto refused = bindable(machine.sysfs(), std::vector{kFirst, kSecond});
+  REQUIRE_FALSE(refused);
+  CHECK(contains(refused.error().message(), "swap"));
+  CHECK(machine.writes().empty());
+}
+
+TEST_CASE("nvme that takes a drive while it is being bound loses it again") {
+  Machine machine;
+  machine.take_when_free("nvme", kFirst);
+  REQUIRE(machine.give({kFirst}));
+  CHECK(machine.driver(kFirst) == "vfio-pci");
+}

@@ -136,6 +136,7 @@ Result<void> FakeMachine::write(const std::string& path, std::string_view given)
   if (last == "unbind") {
     if (plain.driver_of(text) != owner) return fail_errno(ENODEV, noted);
     fs::remove(place(function_folder(text) + "/driver"));
+    if (takers_.contains(text) && override_of(text).empty()) return probe(text, takers_[text]);
   } else if (last == "driver_override") {
     overrides_[owner] = text;
   } else if (last == "bind") {

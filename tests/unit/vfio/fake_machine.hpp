@@ -56,6 +56,9 @@ class FakeMachine {
   // `driver` takes this function no more: its probe fails.
   void refuse(const std::string& driver, const std::string& bdf) { refused_.insert(driver + " " + bdf); }
 
+  // `driver` is being loaded just now: it takes this function once that is free, unless an override is there.
+  void take_when_free(const std::string& driver, const std::string& bdf) { takers_[bdf] = driver; }
+
   // The ids that vfio-pci has by new_id.
   std::set<std::string>& dynamic_ids() { return dynamic_ids_; }
 
@@ -72,6 +75,7 @@ class FakeMachine {
   std::map<std::string, int> failing_;
   std::set<std::string> refused_;
   std::set<std::string> dynamic_ids_;
+  std::map<std::string, std::string> takers_;
   std::map<std::string, std::string> overrides_;
 };
 

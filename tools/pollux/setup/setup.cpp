@@ -10,6 +10,7 @@
 #include "pollux/tools/pollux/commands.hpp"
 #include "pollux/tools/pollux/signals_held.hpp"
 #include "pollux/tools/pollux/targets.hpp"
+#include "pollux/vfio/binding.hpp"
 
 namespace pollux::cli {
 namespace {
@@ -31,12 +32,13 @@ Result<Wanted> wanted_by(const vfio::Sysfs& root, const SetupRequest& request) {
     return fail(fmt::format("there is no user {}", request.user), "name one of this machine's");
   const auto bdfs = targets(root, request.words);
   if (!bdfs) return std::unexpected(bdfs.error());
+  // A dry run may be anybody's; whether a drive is in use only root can find out.
+  if (auto possible = geteuid() == 0 ? vfio::bindable(root, *bdfs) : Result<void>(); !possible)
+    return std::unexpected(std::move(possible.error()));
   Wanted wanted{request.user, {}, request.hugepages, {}};
   for (const auto& bdf : *bdfs) {
     auto function = root.function(bdf);
     if (!function) return std::unexpected(std::move(function.error()));
-    if (!function->is_nvm())
-      return fail(fmt::format("{} is not an NVMe function", bdf), "\"pollux list\" shows those that are");
     wanted.functions.push_back(std::move(*function));
   }
   std::error_code error;

@@ -104,6 +104,7 @@ int report(std::string error) {
 int main(int argc, char** argv) {
   CommandLine line;
   CLI::App app("An NVMe controller in software, behind a UNIX socket: a vfio-user server", "softnvme");
+  app.footer("Example: softnvme --socket /run/user/1000/nvme.sock size=1GiB,block=4096");
   app.set_version_flag("--version", POLLUX_VERSION);
   app.add_option("--socket", line.socket, "where clients connect")->required()->type_name("PATH");
   app.add_option("--mode", line.mode, "permissions of the socket, octal; 0600 if not given")->type_name("MODE");
