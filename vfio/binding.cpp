@@ -37,11 +37,23 @@ Result<void> taken(const Sysfs& sysfs, const std::string& bdf, std::string_view 
   return fail(fmt::format("{} does not take {}", driver, bdf), std::string(kSeeLog));
 }
 
+// While a machine boots nvme may be loaded just now, and take a function that was free. It loses it again, if nobody
+// has begun to use the drive.
+Result<void> free_of_others(const Sysfs& sysfs, const std::string& bdf, std::string_view driver) {
+  const std::string other = sysfs.driver_of(bdf);
+  if (other.empty() || other == driver) return {};
+  const auto function = sysfs.function(bdf);
+  if (!function) return std::unexpected(function.error());
+  const auto claimed = claim(sysfs, *function);
+  if (!claimed) return std::unexpected(claimed.error());
+  const auto detached = detach(sysfs, bdf);
+  return sysfs.driver_of(bdf).empty() ? Result<void>() : detached;
+}
+
 Result<void> attach_by_override(const Sysfs& sysfs, const std::string& bdf, std::string_view driver) {
   if (auto set = set_override(sysfs, bdf, driver); !set) return set;
-  // While a machine boots nvme may be loaded just now, and have taken the function before the override was there.
-  if (auto detached = detach(sysfs, bdf); !detached) return detached;
-  const auto probed = sysfs.write("/sys/bus/pci/drivers_probe", bdf);
+  const auto free = free_of_others(sysfs, bdf, driver);
+  const auto probed = free ? sysfs.write("/sys/bus/pci/drivers_probe", bdf) : free;
   const auto cleared = set_override(sysfs, bdf, {});
   if (auto there = taken(sysfs, bdf, driver, probed); !there) return there;
   return cleared;

@@ -102,7 +102,7 @@ std::string describe(const std::vector<Process>& processes) {
 
 Error explain_no_iommu(const std::string& bdf) {
   return fail(fmt::format("no IOMMU translates for {}: it has no IOMMU group", bdf),
-              "switch VT-d or AMD-Vi on in the firmware and boot with intel_iommu=on (AMD: amd_iommu=on); the address "
+              "switch VT-d or AMD-Vi on in the firmware, and on Intel boot with intel_iommu=on; the address "
               "noiommu:BDF does without, unsafely")
       .error();
 }

@@ -63,13 +63,14 @@ void add_ready(CLI::App& app, CommandLine& line) {
       "Example: pollux doctor 0000:02:00.0");
 
   CLI::App* setup = app.add_subcommand("setup", "make this machine ready for a user, over boots too (root)");
-  setup->add_option("--user", line.setup.user, "who is to drive the drives")->type_name("NAME");
-  add_targets(*setup, line.setup.words);
-  setup->add_option("--hugepages", line.setup.hugepages, "how many of 2 MiB there shall be at least")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+  CLI::Option* user = setup->add_option("--user", line.setup.user, "who is to drive the drives")->type_name("NAME");
+  CLI::Option* drives = add_targets(*setup, line.setup.words);
+  CLI::Option* pages =
+      setup->add_option("--hugepages", line.setup.hugepages, "how many of 2 MiB there shall be at least")
+          ->check(CLI::Range(1, 1 << 20))
+          ->capture_default_str();
   setup->add_flag("--dry-run", line.setup.dry_run, "only tell what it would do");
-  setup->add_flag("--undo", line.setup.undo, "take all of it back");
+  setup->add_flag("--undo", line.setup.undo, "take all of it back")->excludes(user)->excludes(drives)->excludes(pages);
   setup->callback(line.runs([&] { return cli::setup(line.setup); }));
   setup->footer(
       "Examples: pollux setup --user me --dry-run 0000:02:00.0\n"

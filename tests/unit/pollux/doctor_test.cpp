@@ -5,6 +5,7 @@
 
 #include "pollux/tests/unit/vfio/fake_machine.hpp"
 #include "pollux/tools/pollux/doctor/checks.hpp"
+#include "pollux/tools/pollux/doctor/verdict.hpp"
 
 using namespace pollux;
 using namespace pollux::cli;
@@ -105,11 +106,16 @@ TEST_CASE("an IOMMU that the firmware keeps for itself is told from one that the
   ReadyMachine ready;
   std::filesystem::remove_all(ready.fake.place("/sys/class/iommu"));
   SECTION("the kernel was not asked to") {
+    ready.fake.put_file("/proc/cmdline", "root=/dev/sda1 quiet\n");
     is(ready.fault(), "IOMMU in the kernel", Severity::blocked, "no IOMMU groups", "intel_iommu=on");
   }
-  SECTION("on AMD") {
-    ready.fake.put_file("/sys/firmware/acpi/tables/IVRS", "");
-    is(ready.fault(), "IOMMU in the kernel", Severity::blocked, "no IOMMU groups", "amd_iommu=on");
+  SECTION("it was asked to, or is on AMD, where it needs not be: the log says more") {
+    if (GENERATE(true, false)) {
+      std::filesystem::rename(ready.fake.place("/sys/firmware/acpi/tables/DMAR"),
+                              ready.fake.place("/sys/firmware/acpi/tables/IVRS"));
+      ready.fake.put_file("/proc/cmdline", "quiet\n");
+    }
+    is(ready.fault(), "IOMMU in the kernel", Severity::blocked, "no IOMMU groups", "dmesg");
   }
   SECTION("the kernel was asked not to") {
     ready.fake.put_file("/proc/cmdline", "quiet intel_iommu=off\n");
@@ -122,9 +128,10 @@ TEST_CASE("an IOMMU that the firmware keeps for itself is told from one that the
   }
 }
 
-TEST_CASE("noiommu is a warning, and says what it costs") {
+TEST_CASE("noiommu, on a machine without an IOMMU, is a warning, and says what it costs") {
   ReadyMachine ready;
   std::filesystem::remove_all(ready.fake.place("/sys/class/iommu"));
+  std::filesystem::remove_all(ready.fake.place("/sys/firmware"));
   ready.fake.put_file("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y\n");
   is(ready.fault(), "IOMMU in the kernel", Severity::warning, "enable_unsafe_noiommu_mode", "all of memory");
 }
@@ -134,6 +141,8 @@ TEST_CASE("kernel lockdown is told, and is not in the way") {
   ready.fake.put_file("/sys/kernel/security/lockdown", "none integrity [confidentiality]\n");
   const auto findings = ready.all();
   is(findings.at(2), "kernel lockdown", Severity::note, "kprobes", "");
+  std::filesystem::remove_all(ready.fake.place("/sys/kernel/security"));
+  is(ready.all().at(2), "kernel lockdown", Severity::note, "securityfs is not mounted", "");
 }
 
 TEST_CASE("a module that is not loaded is told from one that there is none of") {
@@ -151,7 +160,8 @@ TEST_CASE("memlock is told with the number that is needed") {
   ReadyMachine ready;
   SECTION("too little") {
     ready.machine.memlock.limit_bytes = 64 << 10;
-    is(ready.fault(), "memlock", Severity::blocked, "64 KiB may be locked", "me - memlock 1024");
+    is(ready.fault(), "memlock", Severity::blocked, "64 KiB may be locked",
+       "echo 'me - memlock 1024' >> /etc/security/limits.conf");
   }
   SECTION("no limit") {
     ready.machine.memlock.limit_bytes = std::nullopt;
@@ -164,7 +174,15 @@ TEST_CASE("hugepages are looked at on each NUMA node") {
   ready.fake.put_file("/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages", "8");
   ready.fake.put_file("/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "0");
   is(ready.fault(), "hugepages on node1", Severity::warning, "0 of 8 pages",
-     "echo 64 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages");
+     "echo 72 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages");
+}
+
+TEST_CASE("a kernel that has iommufd alone needs no container") {
+  ReadyMachine ready;
+  ready.closed["/dev/vfio/vfio"] = ENOENT;
+  for (const auto& finding : ready.all()) CHECK(finding.severity == Severity::fine);
+  ready.closed["/dev/iommu"] = ENOENT;
+  is(ready.fault(), "/dev/vfio/vfio", Severity::blocked, "is not there", "udev");
 }
 
 TEST_CASE("the container may be closed to us") {
@@ -247,7 +265,7 @@ TEST_CASE("the character device with /dev/iommu does in place of the group") {
 TEST_CASE("the process that has the drive open is named") {
   ReadyMachine ready;
   ready.fake.add_process(4711, "fio", "/dev/vfio/12");
-  is(ready.fault(), "opened by", Severity::blocked, "fio (pid 4711)", "end it");
+  is(ready.fault(), "opened by", Severity::blocked, "fio (pid 4711)", "end fio (pid 4711)");
 }
 
 TEST_CASE("a function that does not answer is told from one whose Bus Master is off") {
@@ -315,9 +333,58 @@ TEST_CASE("temperature and health are the drive's own words") {
     ready.drive.log.percentage_used = 130;
     is(ready.fault(), "health", Severity::warning, "it is read-only, and that it has lived", "replace it");
   }
-  SECTION("not readable") {
-    ready.machine.health = [](const vfio::PciFunction&) -> Result<Health> { return fail("no permission"); };
-    const auto findings = ready.all();
-    is(findings.back(), "health", Severity::note, "no permission", "");
+  SECTION("silent") {
+    ready.drive.log.composite_temperature = 0;
+    for (const auto& finding : ready.all()) CHECK(finding.severity == Severity::fine);
   }
+  ready.machine.health = [](const vfio::PciFunction&) -> Result<Health> { return fail("EPERM", "remap interrupts"); };
+  SECTION("a drive that cannot be opened is not ready, whatever was fine before") {
+    is(ready.fault(), "opens", Severity::blocked, "EPERM", "remap interrupts");
+  }
+  SECTION("one of the kernel's may keep it to itself") {
+    auto function = *ready.machine.sysfs.function(kBdf);
+    function.driver = "nvme";
+    is(examine_health(ready.machine, function).back(), "health", Severity::note, "EPERM", "");
+  }
+}
+
+TEST_CASE("what is to be done next is one thing at a time, and all that setup mends at once") {
+  ReadyMachine ready;
+  const auto verdict = [&] { return judge(ready.machine, *ready.machine.sysfs.function(kBdf)); };
+  CHECK(verdict().severity == Severity::fine);
+  CHECK(verdict().next == "pollux-bench --name=first --filename=0000:02:00.0 --rw=randread --bs=4k --size=64M");
+  ready.closed["/dev/vfio/12"] = EACCES;
+  ready.machine.memlock.limit_bytes = 64 << 10;
+  CHECK(verdict().severity == Severity::blocked);
+  CHECK(verdict().next == "as root: pollux setup --user me 0000:02:00.0");
+  ready.fake.add_process(4711, "fio", "/dev/vfio/12");
+  CHECK(verdict().next == "end fio (pid 4711)");
+}
+
+TEST_CASE("without an address one drive that is ready is enough, and no other is proposed") {
+  ReadyMachine ready;
+  ready.fake.add_function("0000:03:00.0", "144d:a808", "010802", "nvme", 13);
+  CHECK(judge(ready.machine).severity == Severity::fine);
+  CHECK(judge(ready.machine).next.find(kBdf) != std::string::npos);
+  ready.fake.put_link(vfio::function_folder(kBdf) + "/driver", "../../drivers/nvme");
+  CHECK(judge(ready.machine).severity == Severity::blocked);
+  CHECK(judge(ready.machine).next == "pollux doctor ADDRESS, of a drive that pollux may have");
+}
+
+TEST_CASE("without an address a drive that the machine lives on is left alone") {
+  ReadyMachine ready;
+  ready.fake.put_link(vfio::function_folder(kBdf) + "/driver", "../../drivers/nvme");
+  ready.fake.add_disk(kBdf, "nvme0", "nvme0n1", "259:0");
+  ready.fake.put_file("/proc/self/mountinfo", "36 35 259:0 / / rw - ext4 /dev/nvme0n1 rw\n");
+  const auto sections = judge(ready.machine).sections;
+  REQUIRE(sections.size() == 2);
+  REQUIRE(sections[1].findings.size() == 1);
+  is(sections[1].findings[0], "used by the kernel", Severity::note, "mounted at /: left alone", "");
+}
+
+TEST_CASE("a machine without a drive is a warning") {
+  ReadyMachine ready;
+  std::filesystem::remove_all(ready.fake.place(vfio::function_folder(kBdf)));
+  CHECK(judge(ready.machine).severity == Severity::warning);
+  CHECK(judge(ready.machine).next.find("soft:size=1GiB") != std::string::npos);
 }

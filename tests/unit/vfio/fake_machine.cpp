@@ -156,7 +156,7 @@ Result<void> FakeMachine::write(const std::string& path, std::string_view given)
   } else if (last == "sriov_drivers_autoprobe") {
     put_file(function_folder(owner) + "/sriov_drivers_autoprobe", text + "\n");
   } else if (last == "nr_hugepages") {
-    put_file("/proc/sys/vm/nr_hugepages", text + "\n");
+    put_file(path.substr(root_.size()), text + "\n");
   } else {
     return fail_errno(ENOENT, noted);
   }

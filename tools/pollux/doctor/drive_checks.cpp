@@ -15,8 +15,6 @@ namespace {
 using vfio::PciFunction;
 using vfio::Sysfs;
 
-std::string joined(const std::vector<std::string>& names) { return fmt::format("{}", fmt::join(names, ", ")); }
-
 Finding function_class(const PciFunction& function) {
   const std::string found =
       fmt::format("{:04x}:{:04x}, class {:06x}", function.vendor, function.device, function.class_code);
@@ -28,10 +26,11 @@ Finding function_class(const PciFunction& function) {
 // What must leave the function's group, a finding each; the function itself is judged by its driver.
 Findings group(const Sysfs& sysfs, const PciFunction& function) {
   const std::string check = "IOMMU group";
-  if (!function.group) {
-    const Error none = vfio::explain_no_iommu(function.bdf);
-    return {{check, Severity::blocked, "none: no IOMMU translates for it", none.advice}};
-  }
+  if (!function.group && vfio::noiommu_enabled(sysfs))
+    return {{check, Severity::warning, "none: no IOMMU translates for it, and VFIO takes it without"}};
+  if (!function.group)
+    return {
+        {check, Severity::blocked, "none: no IOMMU translates for it", vfio::explain_no_iommu(function.bdf).advice}};
   if (vfio::is_noiommu_group(sysfs, *function.group))
     return {{check, Severity::warning, fmt::format("{}, without an IOMMU", *function.group),
              fmt::format("the drive reaches all of memory: the address is noiommu:{}", function.bdf)}};
@@ -54,7 +53,7 @@ Findings group(const Sysfs& sysfs, const PciFunction& function) {
 Finding use(const Sysfs& sysfs, const PciFunction& function) {
   const auto uses = vfio::uses_of(sysfs, function);
   if (uses.empty()) return {"used by the kernel", Severity::fine, "no"};
-  return {"used by the kernel", Severity::blocked, joined(uses),
+  return {"used by the kernel", Severity::blocked, fmt::format("{}", fmt::join(uses, "; ")),
           "take another drive, or give up what is on this one: umount, swapoff, vgchange -an, mdadm --stop"};
 }
 
@@ -77,13 +76,13 @@ Finding permission(const Machine& machine, const PciFunction& function) {
   if (error == ENOENT)
     return {check, Severity::blocked, fmt::format("there is no {}", group), "is /dev managed here (udev, devtmpfs)?"};
   return {check, Severity::blocked, fmt::format("{} may not open {}", machine.user, group),
-          fmt::format("as root: chown {} {}, until the next boot", machine.user, group), true};
+          fmt::format("as root: chown {} {}    # until the next boot", machine.user, group), true};
 }
 
 Finding holders(const Sysfs& sysfs, const PciFunction& function) {
   const auto found = vfio::group_holders(sysfs, *function.group);
   if (found.empty()) return {"opened by", Severity::fine, "nobody that may be seen"};
-  return {"opened by", Severity::blocked, vfio::describe(found), "end it"};
+  return {"opened by", Severity::blocked, vfio::describe(found), "end " + vfio::describe(found)};
 }
 
 // The command register, which sysfs lets everybody read.

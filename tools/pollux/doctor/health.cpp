@@ -9,6 +9,7 @@
 #include "pollux/driver/identify.hpp"
 #include "pollux/tools/pollux/doctor/checks.hpp"
 #include "pollux/vfio/file_descriptor.hpp"
+#include "pollux/vfio/readiness.hpp"
 
 namespace pollux::cli {
 namespace {
@@ -17,11 +18,12 @@ constexpr int kZeroCelsius = 273;  // in whole kelvin, as the specification coun
 
 // A page of data from the controller by an admin command, through the kernel's nvme driver.
 template <typename Data>
-Result<Data> ask_kernel(const vfio::FileDescriptor& controller, nvme::AdminOpcode opcode, std::uint32_t cdw10) {
+Result<Data> ask_kernel(const vfio::FileDescriptor& controller, nvme::AdminOpcode opcode, std::uint32_t nsid,
+                        std::uint32_t cdw10) {
   Data data{};
   nvme_admin_cmd command{};
   command.opcode = static_cast<std::uint8_t>(opcode);
-  command.nsid = 0xffffffff;
+  command.nsid = nsid;
   command.addr = reinterpret_cast<std::uintptr_t>(&data);
   command.data_len = sizeof(data);
   command.cdw10 = cdw10;
@@ -44,21 +46,22 @@ Result<Health> by_kernel(const vfio::Sysfs& sysfs, const vfio::PciFunction& func
   std::uint32_t which = kLid.put(0u, static_cast<std::uint64_t>(nvme::LogId::smart));
   which = kRae.put(which, 1);
   which = kNumdl.put(which, sizeof(nvme::SmartLog) / 4 - 1);
-  const auto log = ask_kernel<nvme::SmartLog>(controller, nvme::AdminOpcode::get_log_page, which);
+  const auto log = ask_kernel<nvme::SmartLog>(controller, nvme::AdminOpcode::get_log_page, nvme::kNsidAll, which);
   if (!log) return std::unexpected(log.error());
-  const auto identity = ask_kernel<nvme::IdentifyController>(controller, nvme::AdminOpcode::identify,
+  const auto identity = ask_kernel<nvme::IdentifyController>(controller, nvme::AdminOpcode::identify, 0,
                                                              static_cast<std::uint32_t>(nvme::Cns::controller));
   if (!identity) return std::unexpected(identity.error());
-  return Health{*log, identity->wctemp, identity->cctemp};
+  return Health{*log, identity->wctemp};
 }
 
-Result<Health> by_opening(const vfio::PciFunction& function) {
-  auto drive = Drive::open(function.bdf);
+Result<Health> by_opening(const vfio::Sysfs& sysfs, const vfio::PciFunction& function) {
+  const bool translated = function.group && !vfio::is_noiommu_group(sysfs, *function.group);
+  auto drive = Drive::open((translated ? "" : "noiommu:") + function.bdf);
   if (!drive) return std::unexpected(std::move(drive.error()));
   nvme::Controller& controller = (*drive)->controller();
   const auto log = nvme::smart_log(controller);
   if (!log) return std::unexpected(log.error());
-  const Health health{*log, controller.identity().wctemp, controller.identity().cctemp};
+  const Health health{*log, controller.identity().wctemp};
   if (auto down = (*drive)->shutdown(); !down) return std::unexpected(down.error());
   return health;
 }
@@ -66,17 +69,21 @@ Result<Health> by_opening(const vfio::PciFunction& function) {
 }  // namespace
 
 Result<Health> read_health(const vfio::Sysfs& sysfs, const vfio::PciFunction& function) {
-  if (function.driver == vfio::kVfioDriver) return by_opening(function);
+  if (function.driver == vfio::kVfioDriver) return by_opening(sysfs, function);
   if (function.driver == vfio::kNvmeDriver) return by_kernel(sysfs, function);
   return fail("no driver that could ask has it");
 }
 
 Findings examine_health(const Machine& machine, const vfio::PciFunction& function) {
   const auto health = machine.health(function);
+  // Opening it is the proof of all that was looked at before.
+  if (!health && function.driver == vfio::kVfioDriver)
+    return {{"opens", Severity::blocked, health.error().what, health.error().advice}};
   if (!health) return {{"health", Severity::note, "not read: " + health.error().message()}};
   const nvme::SmartLog& log = health->log;
   const std::uint16_t kelvin = log.composite_temperature;
-  Finding temperature{"temperature", Severity::fine, fmt::format("{} °C", kelvin - kZeroCelsius)};
+  Finding temperature{"temperature", Severity::fine,
+                      kelvin == 0 ? "the drive does not tell" : fmt::format("{} °C", kelvin - kZeroCelsius)};
   if (health->warning_kelvin != 0 && kelvin >= health->warning_kelvin) {
     temperature.severity = Severity::warning;
     temperature.found += fmt::format("; the drive warns from {} °C on", health->warning_kelvin - kZeroCelsius);

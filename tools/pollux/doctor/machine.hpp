@@ -12,16 +12,16 @@
 
 namespace pollux::cli {
 
-// What a drive says of its health, and at which temperatures it begins to complain (kelvin; 0: it does not say).
+// What a drive says of its health, and from which temperature on it complains (kelvin; 0: it does not say).
 struct Health {
   nvme::SmartLog log{};
   std::uint16_t warning_kelvin = 0;
-  std::uint16_t critical_kelvin = 0;
 };
 
 struct Machine {
   vfio::Sysfs sysfs;
-  std::string user;
+  std::string user;          // who asks; below sudo, who called that
+  bool is_for_root = false;  // sudo: limits and permissions are root's, and not the user's
   vfio::Memlock memlock;
   std::vector<unsigned> processors;                    // that this process may run on
   std::function<int(const std::string& node)> access;  // 0, or the errno of opening it for reading and writing

@@ -1,7 +1,7 @@
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <fstream>
+#include <initializer_list>
 
 #include "pollux/tools/pollux/doctor/checks.hpp"
 #include "pollux/tools/pollux/hugepages.hpp"
@@ -14,25 +14,29 @@ using vfio::Sysfs;
 
 constexpr std::uint64_t kKiB = 1024;
 
-std::string joined(const std::vector<std::string>& names) { return fmt::format("{}", fmt::join(names, ", ")); }
+// The tables by which firmware tells of its IOMMUs: VT-d, AMD-Vi, a virtual machine's.
+std::string iommu_table(const Sysfs& sysfs) {
+  for (const std::string_view table : {"DMAR", "IVRS", "VIOT"})
+    if (std::ranges::count(sysfs.names("/sys/firmware/acpi/tables"), table) != 0) return std::string(table);
+  return {};
+}
 
-// The tables by which firmware tells of its IOMMUs: VT-d, AMD-Vi, a virtual machine's, Arm's.
 Finding firmware(const Sysfs& sysfs) {
   const std::string check = "IOMMU in the firmware";
-  constexpr std::array<std::string_view, 4> kTables = {"DMAR", "IVRS", "VIOT", "IORT"};
-  std::vector<std::string> found;
-  for (const auto& table : sysfs.names("/sys/firmware/acpi/tables"))
-    if (std::ranges::find(kTables, table) != kTables.end()) found.push_back(table);
-  if (!found.empty()) return {check, Severity::fine, "ACPI table " + joined(found)};
+  const std::string table = iommu_table(sysfs);
+  if (!table.empty()) return {check, Severity::fine, "ACPI table " + table};
   if (!sysfs.names("/sys/class/iommu").empty()) return {check, Severity::fine, "the kernel has found one without ACPI"};
-  return {check, Severity::blocked, "no ACPI table tells of one (DMAR, IVRS, VIOT, IORT)",
+  const std::string found = "no ACPI table tells of one (DMAR, IVRS, VIOT)";
+  if (vfio::noiommu_enabled(sysfs)) return {check, Severity::note, found};
+  return {check, Severity::blocked, found,
           "switch VT-d or AMD-Vi on in the firmware's set-up; a virtual machine needs an IOMMU of its own"};
 }
 
-// What the kernel's command line says that switches its IOMMU drivers off.
-std::string switched_off(const std::string& command_line) {
-  for (const std::string_view word : {"intel_iommu=off", "amd_iommu=off", "iommu=off"})
-    if ((" " + command_line + " ").contains(fmt::format(" {} ", word))) return std::string(word);
+// What the kernel's command line says of its IOMMU drivers.
+std::string boot_word(const Sysfs& sysfs, std::initializer_list<std::string_view> words) {
+  const std::string line = fmt::format(" {} ", sysfs.line("/proc/cmdline"));
+  for (const std::string_view word : words)
+    if (line.contains(fmt::format(" {} ", word))) return std::string(word);
   return {};
 }
 
@@ -41,36 +45,34 @@ Finding kernel(const Sysfs& sysfs) {
   const auto units = sysfs.names("/sys/class/iommu");
   const auto groups = sysfs.names("/sys/kernel/iommu_groups").size();
   if (!units.empty() && groups != 0)
-    return {check, Severity::fine, fmt::format("{} groups behind {}", groups, joined(units))};
+    return {check, Severity::fine, fmt::format("{} groups behind {}", groups, fmt::join(units, ", "))};
   if (vfio::noiommu_enabled(sysfs))
     return {check, Severity::warning, "none in use; VFIO takes drives without (enable_unsafe_noiommu_mode)",
-            "a drive reaches all of memory so: use the address noiommu:BDF on machines for trials only"};
-  const std::string off = switched_off(sysfs.line("/proc/cmdline"));
+            "a drive reaches all of memory so: for trials only, by the address noiommu:BDF"};
+  const std::string off = boot_word(sysfs, {"intel_iommu=off", "amd_iommu=off", "iommu=off"});
   if (!off.empty())
     return {check, Severity::blocked, fmt::format("switched off by \"{}\" on the kernel's command line", off),
             "as root: take it out of /etc/default/grub, run update-grub, and boot"};
-  const auto tables = sysfs.names("/sys/firmware/acpi/tables");
-  const bool amd = std::ranges::find(tables, "IVRS") != tables.end();
-  return {check, Severity::blocked, "not in use: there are no IOMMU groups",
-          fmt::format("as root: add {}_iommu=on to GRUB_CMDLINE_LINUX in /etc/default/grub, run update-grub, and boot",
-                      amd ? "amd" : "intel")};
+  const std::string found = "not in use: there are no IOMMU groups";
+  const std::string table = iommu_table(sysfs);
+  if (table.empty()) return {check, Severity::blocked, found, "first the firmware's"};
+  if (table == "DMAR" && boot_word(sysfs, {"intel_iommu=on"}).empty())
+    return {check, Severity::blocked, found,
+            "as root: add intel_iommu=on to GRUB_CMDLINE_LINUX in /etc/default/grub, run update-grub, and boot"};
+  return {check, Severity::blocked, found, "as root: dmesg | grep -iE 'dmar|amd-vi|iommu'    # says why"};
 }
 
 // "none [integrity] confidentiality"; Documentation/security: kernel_lockdown(7).
 Finding lockdown(const Sysfs& sysfs) {
   const std::string check = "kernel lockdown";
+  if (sysfs.names("/sys/kernel/security").empty())
+    return {check, Severity::note, "not told: securityfs is not mounted"};
   const std::string line = sysfs.line("/sys/kernel/security/lockdown");
-  if (line.empty()) return {check, Severity::fine, "none"};
-  const auto begin = line.find('[');
-  const auto end = line.find(']');
-  const std::string level = begin == std::string::npos || end == std::string::npos || end < begin
-                                ? line
-                                : line.substr(begin + 1, end - begin - 1);
-  if (level == "none") return {check, Severity::fine, level};
-  return {check, Severity::note,
-          level + (level == "confidentiality"
-                       ? ": VFIO works; kprobes, and with them tools/trace, do not"
-                       : ": VFIO works; setpci, and other programs that write to config space, do not")};
+  const std::string none = "none";
+  if (line.empty() || line.contains("[none]")) return {check, Severity::fine, none};
+  if (line.contains("[integrity]"))
+    return {check, Severity::note, "integrity: VFIO works; setpci, and whatever else writes to config space, does not"};
+  return {check, Severity::note, "confidentiality: VFIO works; setpci, and kprobes with tools/trace, do not"};
 }
 
 // Whether the kernel that runs has a file vfio-pci.ko to load.
@@ -91,16 +93,18 @@ Finding module(const Sysfs& sysfs) {
           "boot a kernel that is built with CONFIG_VFIO_PCI, as Debian's linux-image-amd64 is"};
 }
 
+// The node of all containers. A kernel may have iommufd alone.
 Finding container(const Machine& machine) {
   const std::string check = "/dev/vfio/vfio";
   switch (machine.access(check)) {
     case 0:
       return {check, Severity::fine, "may be opened"};
     case ENOENT:
-      return {check, Severity::blocked, "is not there", "as root: modprobe vfio-pci"};
+      if (machine.access("/dev/iommu") != ENOENT) return {check, Severity::fine, "is not there, and /dev/iommu is"};
+      return {check, Severity::blocked, "is not there", "is /dev managed here (udev, devtmpfs)?"};
     default:
       return {check, Severity::blocked, fmt::format("{} may not open it", machine.user),
-              "as root: chmod 0666 /dev/vfio/vfio, which is its mode by default"};
+              "as root: chmod 0666 /dev/vfio/vfio    # its mode by default"};
   }
 }
 
@@ -113,12 +117,13 @@ Finding memlock(const Machine& machine) {
   const std::string found = fmt::format("{} KiB may be locked; {}", limit_kib, need);
   if (limit_kib >= needed_kib) return {check, Severity::fine, found};
   return {check, Severity::blocked, found,
-          fmt::format("as root: \"{} - memlock {}\" into /etc/security/limits.conf; then log in anew", machine.user,
-                      needed_kib),
+          fmt::format("as root: echo '{} - memlock {}' >> /etc/security/limits.conf    # then log in anew",
+                      machine.user, needed_kib),
           true};
 }
 
 Findings hugepages(const Sysfs& sysfs) {
+  constexpr std::uint64_t kMorePages = 64;
   Findings findings;
   for (const auto& pool : hugepage_pools(sysfs)) {
     if (pool.size != "2048kB") continue;
@@ -127,8 +132,7 @@ Findings hugepages(const Sysfs& sysfs) {
     if (pool.free == 0) {
       finding.severity = Severity::warning;
       finding.found += ": ordinary pages are used, which cost the IOMMU more";
-      finding.remedy = fmt::format("as root: echo 64 > {}/nr_hugepages", pool.folder);
-      finding.by_setup = true;
+      finding.remedy = fmt::format("as root: echo {} > {}/nr_hugepages", pool.total + kMorePages, pool.folder);
     }
     findings.push_back(std::move(finding));
   }

@@ -1,5 +1,5 @@
-// What `pollux setup` writes on a machine, and takes back: three files below /etc, and what they stand for now. One
-// user may then drive the named functions without root, over every boot.
+// What `pollux setup` writes on a machine, and takes back: files below /etc, and what they stand for now. One user may
+// then drive NVMe functions without root, over every boot.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,11 @@
 namespace pollux::cli {
 
 inline constexpr std::string_view kRulesFile = "/etc/udev/rules.d/60-pollux.rules";
+inline constexpr std::string_view kHugepagesFile = "/etc/tmpfiles.d/60-pollux.conf";
 inline constexpr std::string_view kLimitsFile = "/etc/security/limits.d/60-pollux.conf";
-inline constexpr std::string_view kSysctlFile = "/etc/sysctl.d/60-pollux.conf";
+
+// By size, as vm.nr_hugepages is of whichever size is the machine's default.
+inline constexpr std::string_view kHugepages = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
 
 // What somebody asks for.
 struct Wanted {
@@ -29,29 +32,38 @@ struct Wanted {
   std::uint64_t memlock_kib() const;
 };
 
+// What a machine was before it was set up; the files keep it.
+struct Before {
+  std::string user;                                            // whom it is set up for
+  std::vector<std::pair<std::string, std::string>> drivers{};  // of each function bound at boot; empty: none
+  std::optional<std::uint64_t> hugepages{};
+};
+
 // One thing to do: what it is, for a person, and how. An empty `done` has nothing left to do.
 struct Step {
   std::string text;
   std::function<Result<void>()> done;
 };
 
-// The text of each file. `hugepages_before`: what the machine had, which --undo gives back.
-std::string rules_text(const Wanted& wanted);
+// The text of each file.
+std::string rules_text(const Wanted& wanted, const Before& before);
+std::string hugepages_text(const Wanted& wanted, const Before& before);
 std::string limits_text(const Wanted& wanted);
-std::string sysctl_text(const Wanted& wanted, std::uint64_t hugepages_before);
 
-// What an earlier setup has left, read from its files. Error: a file of that name that is not ours.
-struct Left {
-  std::vector<std::string> bdfs;
-  std::uint64_t hugepages_before = 0;
-};
-Result<std::optional<Left>> left_by_setup(const vfio::Sysfs& root);
+// What the files of an earlier setup tell; nothing where there are none. Error: a file of that name that is not ours.
+Result<std::optional<Before>> set_up_before(const vfio::Sysfs& root);
 
-// The steps, in order; those that are done already have nothing to do. Error: set up otherwise already.
-Result<std::vector<Step>> steps_of_setup(const vfio::Sysfs& root, const Wanted& wanted);
+// The steps, in order; those that are done already have nothing to do. `memlock_kib`: the user's limit now, nothing
+// where there is none; one that is high enough stays as it is. Error: set up otherwise already.
+Result<std::vector<Step>> steps_of_setup(const vfio::Sysfs& root, const Wanted& wanted,
+                                         std::optional<std::uint64_t> memlock_kib);
 Result<std::vector<Step>> steps_of_undo(const vfio::Sysfs& root);
 
-// Whether only root may change the program at `path`: it, and every folder above it. Error: what others may change.
-Result<void> only_roots(const std::string& path);
+// Whether udev may be given this path and this user's name: only root may change the program, and each folder above
+// it; no character means something to udev. Errors: what others may change; the character.
+Result<void> fit_for_rules(const std::string& program, const std::string& user);
+
+// The whole of a file; empty where it cannot be read.
+std::string text_of(const std::string& path);
 
 }  // namespace pollux::cli
