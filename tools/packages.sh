@@ -4,7 +4,7 @@
 kBuildPackages=(g++ cmake ninja-build libfmt-dev libcli11-dev nlohmann-json3-dev libbenchmark-dev)
 kTestPackages=(catch2 libnvme-dev pkg-config fio clang-19 clang-format-19 libclang-rt-19-dev llvm-19
   patch qemu-system-x86 busybox-static cpio kmod make xz-utils e2fsprogs nvme-cli pciutils spin valgrind strace binutils
-  g++-aarch64-linux-gnu qemu-user man-db mandoc zsh)
+  g++-aarch64-linux-gnu qemu-user man-db mandoc zsh bpftrace)
 
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
