@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstring>
 
+#include "pollux/vfio/spin_pause.hpp"
+
 namespace pollux {
 
 using nvme::IoOpcode;
@@ -266,7 +268,7 @@ unsigned Channel::wait(std::uint32_t timeout_ms, unsigned limit) noexcept {
     } else if (wait_ == Wait::monitor) {
       queue_.wait_for_completion(wait_for_write);
     } else {
-      nvme::spin_pause();
+      spin_pause();
     }
   }
   return poll(limit);

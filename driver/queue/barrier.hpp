@@ -32,15 +32,6 @@ inline void store_doorbell(volatile std::uint32_t* doorbell, std::uint32_t value
   __atomic_store_n(doorbell, value, __ATOMIC_RELEASE);
 }
 
-// In a loop that looks at memory again and again: leaves the core to its other thread for a moment.
-inline void spin_pause() {
-#if defined(__x86_64__)
-  asm volatile("pause" ::: "memory");
-#elif defined(__aarch64__)
-  asm volatile("yield" ::: "memory");
-#endif
-}
-
 // Every store before it is visible before any load after it is done: the one order that x86 does not keep by itself.
 // mfence and not a locked instruction: the path has no atomic read-modify-write.
 // Pairs with: its like in the device, which stores what is loaded here and loads what was stored.

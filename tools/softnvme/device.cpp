@@ -12,10 +12,10 @@
 #include <mutex>
 #include <random>
 
-#include "pollux/driver/queue/barrier.hpp"
 #include "pollux/tools/softnvme/space.hpp"
 #include "pollux/tools/softnvme/store/memory_store.hpp"
 #include "pollux/vfio/interrupt_set.hpp"
+#include "pollux/vfio/spin_pause.hpp"
 
 namespace pollux::softnvme {
 namespace {
@@ -125,7 +125,7 @@ void SoftDeviceThread::run() {
       idle_since_ns = now_ns;
       nap_ns = kMinNapNs;
     } else if (idle_ns < kSpinNs) {
-      nvme::spin_pause();
+      spin_pause();
     } else if (idle_ns < kYieldNs) {
       sched_yield();
     } else {
