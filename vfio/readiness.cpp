@@ -54,12 +54,24 @@ std::vector<PciFunction> foreign_members(const Sysfs& sysfs, unsigned group) {
   return members;
 }
 
+std::vector<PciFunction> foreign_neighbours(const Sysfs& sysfs, const PciFunction& function) {
+  if (!function.group) return {};
+  auto members = foreign_members(sysfs, *function.group);
+  std::erase_if(members, [&](const PciFunction& member) { return member.bdf == function.bdf; });
+  return members;
+}
+
 bool noiommu_enabled(const Sysfs& sysfs) {
   return sysfs.line("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode") == "Y";
 }
 
 bool is_noiommu_group(const Sysfs& sysfs, unsigned group) {
   return sysfs.line(fmt::format("/sys/kernel/iommu_groups/{}/name", group)) == "vfio-noiommu";
+}
+
+std::string address_of(const Sysfs& sysfs, const PciFunction& function) {
+  const bool translated = function.group && !is_noiommu_group(sysfs, *function.group);
+  return (translated ? "" : "noiommu:") + function.bdf;
 }
 
 std::string device_node(const Sysfs& sysfs, const std::string& bdf) {

@@ -29,10 +29,16 @@ Result<PciFunction> ready_function(const Sysfs& sysfs, const std::string& bdf, T
 // Harmless are no driver, vfio-pci, pci-stub and pcieport (they leave DMA to their user, or do none).
 std::vector<PciFunction> foreign_members(const Sysfs& sysfs, unsigned group);
 
+// Those of a function's group but for itself: what would still be in its way if vfio-pci had it. None without a group.
+std::vector<PciFunction> foreign_neighbours(const Sysfs& sysfs, const PciFunction& function);
+
 // Whether VFIO is to take functions that no IOMMU translates for (its parameter enable_unsafe_noiommu_mode), and
 // whether it made this group for one.
 bool noiommu_enabled(const Sysfs& sysfs);
 bool is_noiommu_group(const Sysfs& sysfs, unsigned group);
+
+// How a function is opened: "0000:02:00.0", or "noiommu:0000:02:00.0" where no IOMMU translates for it.
+std::string address_of(const Sysfs& sysfs, const PciFunction& function);
 
 // The character device of a function that is bound to vfio-pci, /dev/vfio/devices/vfioN; empty where the kernel has
 // none (before 6.6, or built without).

@@ -13,9 +13,10 @@ namespace pollux::cli {
 
 enum class Format { text, json };
 
+struct Machine;  // doctor/machine.hpp
+
 // What is between here and I/O: on this machine, and on one drive, or on all of them where `address` is empty. The exit
 // code: 0 nothing, 1 something is in the way, 3 nothing but warnings.
-struct Machine;
 Result<int> doctor(const Machine& machine, const std::string& address, Format format);
 
 // Makes the machine ready for a user, and drives if any are named, over boots too; or takes that back.

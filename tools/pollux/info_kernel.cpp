@@ -54,7 +54,7 @@ Line line(Line base, std::string what) {
   return base;
 }
 
-// The ranges that the IOMMU translates, and what lies between them.
+// The ranges that the IOMMU translates, and what lies between and above them.
 std::vector<Line> iova_lines(const Door& door, const vfio::IoAddressSpace& space) {
   std::vector<Line> lines;
   vfio::Iova next = 0;
@@ -64,6 +64,7 @@ std::vector<Line> iova_lines(const Door& door, const vfio::IoAddressSpace& space
     lines.push_back(line(door.ranges, fmt::format("range  {:#x}-{:#x}", range.first, range.last)));
     next = range.last + 1;
   }
+  if (next != 0) lines.push_back(line(door.ranges, fmt::format("hole   from {:#x} on", next)));
   return lines;
 }
 

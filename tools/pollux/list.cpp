@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::uint64_t kSectorBytes = 512;  // of /sys/block/NAME/size, whatever the drive's own
 
-Tree text_of(const vfio::Sysfs& sysfs, const std::string& path) {
+Tree attribute_of(const vfio::Sysfs& sysfs, const std::string& path) {
   const std::string text = printable(sysfs.line(path));
   return text.empty() ? Tree() : Tree(text);
 }
@@ -34,9 +34,9 @@ Tree row_of(const vfio::Sysfs& sysfs, const vfio::PciFunction& function, const s
   Tree row;
   row["NameSpace"] = number_of(sysfs, about_disk + "/nsid");
   row["DevicePath"] = disk.empty() ? Tree() : Tree("/dev/" + disk);
-  row["Firmware"] = text_of(sysfs, about_controller + "/firmware_rev");
-  row["ModelNumber"] = text_of(sysfs, about_controller + "/model");
-  row["SerialNumber"] = text_of(sysfs, about_controller + "/serial");
+  row["Firmware"] = attribute_of(sysfs, about_controller + "/firmware_rev");
+  row["ModelNumber"] = attribute_of(sysfs, about_controller + "/model");
+  row["SerialNumber"] = attribute_of(sysfs, about_controller + "/serial");
   row["UsedBytes"] = sized && !used_blocks.is_null()
                          ? Tree(used_blocks.get<std::uint64_t>() * sector_bytes.get<std::uint64_t>())
                          : Tree();

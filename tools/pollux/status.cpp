@@ -15,9 +15,8 @@ namespace {
 // The other members of the function's group whose drivers would keep pollux out.
 Tree blockers(const vfio::Sysfs& sysfs, const vfio::PciFunction& function) {
   Tree found = Tree::array();
-  if (!function.group) return found;
-  for (const auto& member : vfio::foreign_members(sysfs, *function.group))
-    if (member.bdf != function.bdf) found.push_back(fmt::format("{} is bound to {}", member.bdf, member.driver));
+  for (const auto& member : vfio::foreign_neighbours(sysfs, function))
+    found.push_back(fmt::format("{} is bound to {}", member.bdf, member.driver));
   return found;
 }
 

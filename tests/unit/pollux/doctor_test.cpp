@@ -202,7 +202,7 @@ TEST_CASE("the member of the group that is in the way is named, with the command
   SECTION("a sound card") {
     ready.fake.add_function("0000:02:00.1", "10de:0fb9", "040300", "snd_hda_intel", 12);
     is(ready.fault(), "IOMMU group", Severity::blocked, "12: its member 0000:02:00.1 is bound to snd_hda_intel",
-       "echo 0000:02:00.1 > /sys/bus/pci/devices/0000:02:00.1/driver/unbind");
+       "echo 0000:02:00.1 > /sys/bus/pci/devices/0000:02:00.1/driver/unbind    # if nobody needs it: else move");
   }
   SECTION("another drive") {
     ready.fake.add_function("0000:02:00.1", "1cc1:0021", "010802", "nvme", 12);

@@ -35,13 +35,16 @@ Findings group(const Sysfs& sysfs, const PciFunction& function) {
     return {{check, Severity::warning, fmt::format("{}, without an IOMMU", *function.group),
              fmt::format("the drive reaches all of memory: the address is noiommu:{}", function.bdf)}};
   Findings blockers;
-  for (const auto& member : vfio::foreign_members(sysfs, *function.group)) {
-    if (member.bdf == function.bdf) continue;
+  for (const auto& member : vfio::foreign_neighbours(sysfs, function)) {
+    const std::string remedy =
+        member.is_nvm() ? fmt::format("as root: pollux bind {}", member.bdf)
+                        : fmt::format(
+                              "as root: echo {0} > /sys/bus/pci/devices/{0}/driver/unbind    # if nobody needs "
+                              "it: else move the drive to another slot",
+                              member.bdf);
     blockers.push_back({check, Severity::blocked,
                         fmt::format("{}: its member {} is bound to {}", *function.group, member.bdf, member.driver),
-                        member.is_nvm()
-                            ? fmt::format("as root: pollux bind {}", member.bdf)
-                            : fmt::format("as root: echo {0} > /sys/bus/pci/devices/{0}/driver/unbind", member.bdf)});
+                        remedy});
   }
   if (!blockers.empty()) return blockers;
   const auto members = sysfs.group_members(*function.group).size();

@@ -55,8 +55,7 @@ Result<Health> by_kernel(const vfio::Sysfs& sysfs, const vfio::PciFunction& func
 }
 
 Result<Health> by_opening(const vfio::Sysfs& sysfs, const vfio::PciFunction& function) {
-  const bool translated = function.group && !vfio::is_noiommu_group(sysfs, *function.group);
-  auto drive = Drive::open((translated ? "" : "noiommu:") + function.bdf);
+  auto drive = Drive::open(vfio::address_of(sysfs, function));
   if (!drive) return std::unexpected(std::move(drive.error()));
   nvme::Controller& controller = (*drive)->controller();
   const auto log = nvme::smart_log(controller);

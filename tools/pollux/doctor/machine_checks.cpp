@@ -55,7 +55,7 @@ Finding kernel(const Sysfs& sysfs) {
             "as root: take it out of /etc/default/grub, run update-grub, and boot"};
   const std::string found = "not in use: there are no IOMMU groups";
   const std::string table = iommu_table(sysfs);
-  if (table.empty()) return {check, Severity::blocked, found, "first the firmware's"};
+  if (table.empty()) return {check, Severity::blocked, found, "the firmware comes first, see above"};
   if (table == "DMAR" && boot_word(sysfs, {"intel_iommu=on"}).empty())
     return {check, Severity::blocked, found,
             "as root: add intel_iommu=on to GRUB_CMDLINE_LINUX in /etc/default/grub, run update-grub, and boot"};
@@ -68,8 +68,7 @@ Finding lockdown(const Sysfs& sysfs) {
   if (sysfs.names("/sys/kernel/security").empty())
     return {check, Severity::note, "not told: securityfs is not mounted"};
   const std::string line = sysfs.line("/sys/kernel/security/lockdown");
-  const std::string none = "none";
-  if (line.empty() || line.contains("[none]")) return {check, Severity::fine, none};
+  if (line.empty() || line.contains("[none]")) return {check, Severity::fine, "none"};
   if (line.contains("[integrity]"))
     return {check, Severity::note, "integrity: VFIO works; setpci, and whatever else writes to config space, does not"};
   return {check, Severity::note, "confidentiality: VFIO works; setpci, and kprobes with tools/trace, do not"};

@@ -59,7 +59,6 @@ std::string first_job(const std::string& address) {
 
 }  // namespace
 
-// One drive, and the machine below it.
 Verdict judge(const Machine& machine, const vfio::PciFunction& function) {
   Verdict verdict;
   verdict.sections = {machine_section(machine), section_of(machine, function, true)};
@@ -67,12 +66,11 @@ Verdict judge(const Machine& machine, const vfio::PciFunction& function) {
   all.insert(all.end(), verdict.sections[1].findings.begin(), verdict.sections[1].findings.end());
   verdict.severity = worst_of(all);
   verdict.next = mending(machine, all, function.bdf);
-  const bool translated = function.group && !vfio::is_noiommu_group(machine.sysfs, *function.group);
-  if (verdict.next.empty()) verdict.next = first_job((translated ? "" : "noiommu:") + function.bdf);
+  if (verdict.next.empty()) verdict.next = first_job(vfio::address_of(machine.sysfs, function));
   return verdict;
 }
 
-// The machine, and whether any of its drives is ready. Which of the others pollux might have is for a person to say.
+// Which of the drives that are not ready pollux might have is for a person to say.
 Verdict judge(const Machine& machine) {
   Verdict verdict;
   verdict.sections.push_back(machine_section(machine));
@@ -82,7 +80,8 @@ Verdict judge(const Machine& machine) {
     Section section = section_of(machine, function, false);
     leave_alone_if_used(section);
     const bool on_vfio = function.driver == vfio::kVfioDriver;
-    if (ready.empty() && on_vfio && worst_of(section.findings) != Severity::blocked) ready = function.bdf;
+    if (ready.empty() && on_vfio && worst_of(section.findings) != Severity::blocked)
+      ready = vfio::address_of(machine.sysfs, function);
     verdict.sections.push_back(std::move(section));
     any = true;
   }

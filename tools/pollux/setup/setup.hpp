@@ -1,5 +1,5 @@
-// What `pollux setup` writes on a machine, and takes back: files below /etc, and what they stand for now. One user may
-// then drive NVMe functions without root, over every boot.
+// What `pollux setup` writes on a machine, and takes back: files below /etc, and at once what they
+// say for each boot. One user may then drive NVMe functions without root.
 #pragma once
 
 #include <cstdint>
