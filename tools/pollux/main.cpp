@@ -3,10 +3,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <functional>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "pollux/tools/pollux/commands.hpp"
@@ -138,6 +140,11 @@ std::string one_line(std::string text) {
   return text;
 }
 
+// A full disk behind a redirection must not look like success.
+std::string not_written(int os_error) {
+  return fail_errno(os_error, "the output cannot be written", "is the disk full?").error().message();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -155,8 +162,12 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "pollux: no command given: see \"pollux --help\"\n");
     return kWrongUse;
   }
-  const auto done = line.run();
-  if (done) return *done;
-  fmt::print(stderr, "pollux: {}\n", done.error().message());
+  try {
+    const auto done = line.run();
+    if (done && std::fflush(stdout) == 0) return *done;
+    fmt::print(stderr, "pollux: {}\n", done ? not_written(errno) : done.error().message());
+  } catch (const std::system_error& error) {  // of fmt, when more than a buffer cannot be written
+    fmt::print(stderr, "pollux: {}\n", not_written(error.code().value()));
+  }
   return kFailed;
 }

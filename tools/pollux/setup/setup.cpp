@@ -20,6 +20,13 @@ namespace {
 
 constexpr std::uint64_t kKib = 1024;
 
+// To stdout. That it is full ends a program elsewhere; here it would leave the machine half set up, and main() tells.
+template <typename... Arguments>
+void tell(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  std::fputs(fmt::format(format, std::forward<Arguments>(arguments)...).c_str(), stdout);
+  std::fflush(stdout);
+}
+
 bool is_root() { return geteuid() == 0; }
 
 Result<void> is_possible(const vfio::Sysfs& root) {
@@ -103,16 +110,15 @@ Result<void> carry_out(const std::vector<Step>& steps, bool dry_run, OnError on_
   for (const auto& step : steps) {
     const std::string title = step.text.substr(0, step.text.find(":\n"));
     if (!step.done) {
-      fmt::print("done already: {}\n", title);
+      tell("done already: {}\n", title);
     } else if (dry_run) {
-      fmt::print("would {}\n", step.text);
+      tell("would {}\n", step.text);
     } else if (auto done = step.done(); done) {
-      fmt::print("done: {}\n", title);
+      tell("done: {}\n", title);
     } else {
       if (on_error == OnError::stop) return done;
       result = std::move(done);
     }
-    std::fflush(stdout);
   }
   return result;
 }
@@ -120,11 +126,11 @@ Result<void> carry_out(const std::vector<Step>& steps, bool dry_run, OnError on_
 void tell_next(const vfio::Sysfs& root, const Wanted& wanted) {
   std::error_code error;
   const bool limited = std::filesystem::exists(root.path(kLimitsFile), error);
-  fmt::print("next: {}pollux ", limited ? wanted.user + " logs in anew, for the limit of locked memory; then: " : "");
+  tell("next: {}pollux ", limited ? wanted.user + " logs in anew, for the limit of locked memory; then: " : "");
   if (wanted.functions.empty())
-    fmt::print("list, and as root: pollux bind ADDRESS\n");
+    tell("list, and as root: pollux bind ADDRESS\n");
   else
-    fmt::print("doctor {}\n", wanted.functions.front().bdf);
+    tell("doctor {}\n", wanted.functions.front().bdf);
 }
 
 // The rules know a drive by its address and its model.
@@ -142,7 +148,7 @@ void tell_of_doubles(const vfio::Sysfs& root, const Wanted& wanted) {
 Result<void> undo(const vfio::Sysfs& root, bool dry_run, OnError on_error) {
   const auto steps = steps_of_undo(root);
   if (!steps) return std::unexpected(steps.error());
-  if (steps->empty()) fmt::print("there is nothing to take back\n");
+  if (steps->empty()) tell("there is nothing to take back\n");
   return carry_out(*steps, dry_run, on_error);
 }
 
@@ -163,7 +169,7 @@ Result<void> setup(const SetupRequest& request) {
   if (!steps) return std::unexpected(steps.error());
   if (auto done = carry_out(*steps, request.dry_run); !done) {
     if (*before) return done;
-    fmt::print("taking back what was done\n");
+    tell("taking back what was done\n");
     if (auto back = undo(root, false, OnError::go_on); !back)
       done.error().what += fmt::format("; and {}", back.error().what);
     return done;

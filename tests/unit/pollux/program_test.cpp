@@ -1,0 +1,38 @@
+// The program as a whole, where that is more than its parts: what it ends with.
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <catch2/catch.hpp>
+#include <cstdio>
+#include <string>
+
+namespace {
+
+struct Ended {
+  int code;
+  std::string err;
+};
+
+Ended pollux(const std::string& words) {
+  FILE* const pipe = popen((POLLUX_CLI " " + words + " 2>&1 >/dev/full </dev/null").c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  Ended ended{};
+  std::array<char, 256> part{};
+  while (std::fgets(part.data(), part.size(), pipe) != nullptr) ended.err += part.data();
+  const int status = pclose(pipe);
+  REQUIRE(WIFEXITED(status));
+  ended.code = WEXITSTATUS(status);
+  return ended;
+}
+
+}  // namespace
+
+TEST_CASE("output that cannot be written is an error of one line, however much it is") {
+  const auto words = GENERATE("list", "info soft:size=1MiB", "info soft:size=1MiB -o json");
+  const Ended ended = pollux(words);
+  INFO(ended.err);
+  CHECK(ended.code == 1);
+  CHECK(ended.err.find("the output cannot be written (ENOSPC") != std::string::npos);
+  CHECK(std::count(ended.err.begin(), ended.err.end(), '\n') == 1);
+}
