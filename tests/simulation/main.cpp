@@ -40,6 +40,7 @@ int run(int argc, char** argv) {
   app.add_option("--seed", range.first, "the first seed")->capture_default_str();
   app.add_option("--seeds", range.count, "how many")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--jobs", jobs, "processes at a time")->capture_default_str()->check(CLI::Range(1u, kMaxJobs));
+  app.footer("Example: pollux-simulate --seed 1 --seeds 1000000 --jobs 8");
 #ifdef POLLUX_PLANTED
   std::string bug;
   app.add_option("--bug", bug, "the planted bug to switch on, of planted.patch");

@@ -1,6 +1,6 @@
 # For CMAKE_PROJECT_TOP_LEVEL_INCLUDES of a cross build on a Debian that has no foreign architecture: the packages that
 # pollux looks for, as far as they consist of headers. These are the same for every processor; libraries are not, so
-# fmt is compiled into whoever uses it.
+# fmt's is compiled here.
 #
 # The headers are reached through a folder of links. /usr/include itself has this machine's C library beside them, which
 # would take the place of the other one's.
@@ -24,7 +24,19 @@ endmacro()
 cmake_language(SET_DEPENDENCY_PROVIDER pollux_provide_headers SUPPORTED_METHODS FIND_PACKAGE)
 
 function(pollux_without_libraries)
-  target_compile_definitions(fmt::fmt INTERFACE FMT_HEADER_ONLY)
+  # fmt's library is one of its headers, compiled once; the templates are those that format.h leaves to it.
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/fmt.cpp CONTENT [=[
+#include <fmt/format-inl.h>
+namespace fmt::detail {
+template thousands_sep_result<char> thousands_sep_impl<char>(locale_ref);
+template char decimal_point_impl<char>(locale_ref);
+template dragonbox::decimal_fp<float> dragonbox::to_decimal(float);
+template dragonbox::decimal_fp<double> dragonbox::to_decimal(double);
+}
+]=])
+  add_library(fmt_once STATIC ${CMAKE_BINARY_DIR}/fmt.cpp)
+  target_include_directories(fmt_once SYSTEM PRIVATE ${kHeaders})
+  target_link_libraries(fmt::fmt INTERFACE fmt_once)
   # Google Benchmark is more than headers: its program cannot be linked.
   set_target_properties(pollux-micro PROPERTIES EXCLUDE_FROM_ALL TRUE)
 endfunction()
