@@ -6,6 +6,7 @@
 #include <array>
 #include <vector>
 
+#include "pollux/bench/job_sections.hpp"
 #include "pollux/bench/options.hpp"
 #include "pollux/bench/values.hpp"
 
@@ -76,7 +77,10 @@ class Parser {
       if (!taken) return std::unexpected(taken.error());
     }
     if (line_.help || line_.version) return std::move(line_);
+    if (options_ && !named_) sections_.end_as_one_job();
+    line_.list = sections_.take();
     if (line_.job_file.empty() && line_.list.jobs.empty()) {
+      if (options_) return fail("no job: --name=global gives defaults to others", "begin one with --name=NAME");
       return fail("no job",
                   "name a job file, or give options as in \"pollux-bench --rw=randread --bs=4k\"; --help lists them");
     }
@@ -92,7 +96,7 @@ class Parser {
     if (!line_.job_file.empty()) {
       return fail(fmt::format("two job files, {} and {}", line_.job_file, argument), "run them one after the other");
     }
-    if (!line_.list.jobs.empty()) return both(argument);
+    if (options_) return both(argument);
     line_.job_file = argument;
     return {};
   }
@@ -122,15 +126,12 @@ class Parser {
 
   Result<void> set_in_job(std::string_view name, std::string_view value, bool has_value) {
     if (!line_.job_file.empty()) return both(line_.job_file);
-    std::vector<Job>& jobs = line_.list.jobs;
-    if (jobs.empty() || (name == "name" && named_)) {
-      if (jobs.size() == kMaxJobs) return fail(fmt::format("more than {} jobs", kMaxJobs), "use numjobs");
-      jobs.emplace_back();
+    options_ = true;
+    if (name == "name") {
+      named_ = true;
+      if (auto begun = sections_.begin(value); !begun) return begun;
     }
-    named_ = named_ || name == "name";
-    if (auto set = set_job_option(jobs.back(), name, value); !set) return set;
-    if (has_value) jobs.back().given.emplace_back(name, value);
-    return {};
+    return sections_.set(name, value, has_value);
   }
 
   Result<void> both(std::string_view job_file) {
@@ -140,7 +141,9 @@ class Parser {
 
   std::span<const char* const> arguments_;
   std::size_t next_ = 0;
-  bool named_ = false;
+  bool options_ = false;  // of jobs, not the program's own
+  bool named_ = false;    // a --name among them
+  JobSections sections_;
   CommandLine line_;
 };
 
@@ -164,7 +167,7 @@ std::string help_text() {
   for (const ProgramOption& option : kProgramOptions) line(option.name, option.value, option.help);
   text +=
       "\nExamples:\n"
-      "  pollux-bench --rw=randrw --rwmixread=70 --bs=4k --iodepth=32 --size=64M --verify=crc32c\n"
+      "  pollux-bench --filename=soft:size=64MiB --rw=randrw --rwmixread=70 --bs=4k --iodepth=32 --verify=crc32c\n"
       "  pollux-bench --filename=0000:02:00.0 --rw=randread --bs=4k --iodepth=32 --time_based --runtime=10s\n";
   return text;
 }

@@ -1,5 +1,6 @@
 // pollux-bench's command line: a job file, or the job options as flags ("--bs=4k" or "--bs 4k"), and where the report
-// goes.
+// goes. As in fio, --name begins a job, what stands before the first one or behind --name=global are defaults for the
+// jobs that follow, and flags without any --name are one job.
 #pragma once
 
 #include <span>

@@ -22,6 +22,9 @@ Result<Devices> Devices::open(const JobList& list) {
   std::vector<std::size_t> drive_of;
   std::vector<std::uint32_t> nsid_of;
   for (const Job& job : list.jobs) {
+    if (!job.names_device) {
+      devices.note(fmt::format("note: no filename: reading {}, the software controller", job.filename));
+    }
     const auto address = vfio::Address::parse(job.filename);
     if (!address) return std::unexpected(address.error());
     const std::string key = address->scheme + ":" + address->target;

@@ -38,6 +38,7 @@ inline constexpr std::uint64_t kMaxJobs = 1024;  // of all sections together, cl
 struct Job {
   std::string name = "pollux-bench";
   std::string filename = "soft:size=1GiB";
+  bool names_device = false;  // filename was given
   Pattern rw = Pattern::read;
   std::uint64_t bs = 4096;  // bytes
   std::uint64_t iodepth = 1;

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "pollux/bench/job_sections.hpp"
 #include "pollux/bench/options.hpp"
 
 namespace pollux::bench {
@@ -40,10 +41,10 @@ class Parser {
 
   Result<JobList> finish() {
     if (auto ended = end_section(); !ended) return std::unexpected(ended.error());
-    if (list_.jobs.empty()) {
+    if (sections_.list().jobs.empty()) {
       return fail(fmt::format("{}: there is no job in this file", file_name_), "begin one with a line \"[NAME]\"");
     }
-    return std::move(list_);
+    return sections_.take();
   }
 
  private:
@@ -58,21 +59,15 @@ class Parser {
     }
     if (auto ended = end_section(); !ended) return ended;
     const std::string_view name = content.substr(1, content.size() - 2);
+    state_ = name == JobSections::kGlobal ? State::global : State::job;
     section_line_ = number_;
-    state_ = name == "global" ? State::global : State::job;
-    if (state_ == State::job) {
-      if (list_.jobs.size() == kMaxJobs) {
-        return here(number_, {fmt::format("more than {} jobs", kMaxJobs), "use numjobs, or several files", 0});
-      }
-      list_.jobs.push_back(defaults_);
-      list_.jobs.back().name = name;
-    }
+    if (auto begun = sections_.begin(name); !begun) return here(number_, begun.error());
     return {};
   }
 
   Result<void> end_section() {
     if (state_ != State::job) return {};
-    if (auto valid = check_job(list_.jobs.back()); !valid) return here(section_line_, valid.error());
+    if (auto valid = check_job(sections_.list().jobs.back()); !valid) return here(section_line_, valid.error());
     return {};
   }
 
@@ -85,17 +80,14 @@ class Parser {
       return here(number_, {fmt::format("\"{}\" stands outside a section", content),
                             "put it below \"[global]\" or a job's \"[NAME]\"", 0});
     }
-    Job& job = state_ == State::global ? defaults_ : list_.jobs.back();
-    if (auto set = set_job_option(job, name, value); !set) return here(number_, set.error());
-    if (has_value) (state_ == State::global ? list_.global : job.given).emplace_back(name, value);
+    if (auto set = sections_.set(name, value, has_value); !set) return here(number_, set.error());
     return {};
   }
 
   enum class State { outside, global, job };
 
   std::string_view file_name_;
-  JobList list_;
-  Job defaults_;
+  JobSections sections_;
   State state_ = State::outside;
   unsigned number_ = 0;
   unsigned section_line_ = 0;

@@ -76,6 +76,11 @@ Result<void> set_text(std::string& target, std::string_view name, std::string_vi
   return {};
 }
 
+Result<void> set_filename(Job& job, std::string_view name, std::string_view value) {
+  job.names_device = true;
+  return set_text(job.filename, name, value, "soft:size=1GiB");
+}
+
 constexpr std::array<std::string_view, 7> kPatternNames = {"read", "write",  "randread", "randwrite",
                                                            "rw",   "randrw", "readwrite"};
 
@@ -136,11 +141,12 @@ using Name = std::string_view;
 using Value = std::string_view;
 
 constexpr Option kOptions[] = {
-    {"name", "TEXT", "the job's name in the report; as a flag a second --name begins a second job",
+    {"name", "TEXT",
+     "the job's name in the report; as a flag it begins a job, and --name=global defaults for the jobs behind it",
      [](Job& j, Name n, Value v) { return set_text(j.name, n, v, "job1"); }},
     {"filename", "ADDRESS",
-     "one device: 0000:02:00.0, vfio-user:PATH or soft:size=1GiB, with ,ns=N; never split at colons",
-     [](Job& j, Name n, Value v) { return set_text(j.filename, n, v, "soft:size=1GiB"); }},
+     "one device: 0000:02:00.0, vfio-user:PATH or soft:size=1GiB, with ,ns=N; a job that writes names it",
+     set_filename},
     {"rw", "PATTERN", "read, write, randread, randwrite, rw (readwrite) or randrw", set_pattern},
     {"bs", "SIZE", "bytes of a request, a multiple of the namespace's block size",
      [](Job& j, Name n, Value v) { return set_number(j.bs, n, v, {512, kMaxBlockSizeBytes, "4k"}); }},
@@ -204,6 +210,10 @@ Result<void> set_job_option(Job& job, std::string_view name, std::string_view va
 }
 
 Result<void> check_job(const Job& job) {
+  if (may_write(job.rw) && !job.names_device) {
+    return fail(fmt::format("job \"{}\": rw={} writes, and no filename says where", job.name, pattern_name(job.rw)),
+                fmt::format("name the device; filename={} is the software controller", job.filename));
+  }
   if (job.time_based && job.runtime_ns == 0) {
     return fail(fmt::format("job \"{}\": time_based=1 wants a runtime", job.name),
                 "nearest valid: runtime=10s with it");

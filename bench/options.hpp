@@ -27,8 +27,8 @@ const Option* find_job_option(std::string_view name);
 // Sets one option of a job. Errors: no such option, a value that it does not take; both name the nearest valid one.
 Result<void> set_job_option(Job& job, std::string_view name, std::string_view value);
 
-// What no single option can know: time_based without a runtime, verify= in a job that never writes. Errors name option,
-// value and a valid one.
+// What no single option can know: a job that writes and names no device, time_based without a runtime, verify= in a job
+// that never writes. Errors name option, value and a valid one.
 Result<void> check_job(const Job& job);
 
 // The error of an unknown option, with the nearest of `valid`.

@@ -29,15 +29,54 @@ TEST_CASE("a flag's value stands behind an equals sign or is the next argument")
   CHECK(job.runtime_ns == 2'000'000'000);
 }
 
-TEST_CASE("a second name begins a second job") {
-  const auto line = parse({"--bs=8k", "--name=a", "--rw=read", "--name=b", "--rw=write"});
+TEST_CASE("each name begins a job, and options before the first are defaults for all of them") {
+  const auto line = parse({"--bs=8k", "--filename=soft:size=1MiB", "--name=a", "--rw=read", "--name=b", "--rw=write"});
   REQUIRE(line);
   REQUIRE(line->list.jobs.size() == 2);
   CHECK(line->list.jobs[0].name == "a");
   CHECK(line->list.jobs[0].bs == 8192);
   CHECK(line->list.jobs[1].name == "b");
-  CHECK(line->list.jobs[1].bs == 4096);
+  CHECK(line->list.jobs[1].bs == 8192);
   CHECK(line->list.jobs[1].rw == Pattern::write);
+  CHECK(line->list.jobs[1].filename == "soft:size=1MiB");
+}
+
+TEST_CASE("global is no job: what follows it are defaults for the jobs behind it, and for no other") {
+  const auto line = parse({"--name=first", "--name=global", "--filename=soft:size=1MiB", "--rw=randwrite", "--bs=8k",
+                           "--name=a", "--name", "global", "--bs=16k", "--name=b", "--rw=read"});
+  REQUIRE(line);
+  REQUIRE(line->list.jobs.size() == 3);
+  CHECK(line->list.jobs[0].rw == Pattern::read);
+  CHECK_FALSE(line->list.jobs[0].names_device);
+  CHECK(line->list.jobs[1].name == "a");
+  CHECK(line->list.jobs[1].rw == Pattern::randwrite);
+  CHECK(line->list.jobs[1].filename == "soft:size=1MiB");
+  CHECK(line->list.jobs[1].bs == 8192);
+  CHECK(line->list.jobs[2].filename == "soft:size=1MiB");
+  CHECK(line->list.jobs[2].bs == 16384);
+  CHECK(line->list.jobs[2].rw == Pattern::read);
+  CHECK(error_of({"--name=global", "--rw=read"}) ==
+        "no job: --name=global gives defaults to others: begin one with --name=NAME");
+}
+
+TEST_CASE("options without a name are one job's own") {
+  const auto line = parse({"--bs=8k", "--rw=read"});
+  REQUIRE(line);
+  REQUIRE(line->list.jobs.size() == 1);
+  CHECK(line->list.global.empty());
+  CHECK(line->list.jobs[0].given.size() == 2);
+}
+
+TEST_CASE("a job that writes names its device, and one alone") {
+  CHECK(error_of({"--name=a", "--rw=randwrite"}) ==
+        "job \"a\": rw=randwrite writes, and no filename says where: name the device; filename=soft:size=1GiB is the "
+        "software controller");
+  CHECK(error_of({"--name=a", "--filename=soft:size=1MiB", "--rw=write", "--name=b", "--rw=rw"})
+            .starts_with("job \"b\": rw=rw writes, and no filename says where"));
+  CHECK(error_of({"--filename=soft:size=1MiB", "--filename=soft:size=2MiB", "--rw=write"}) ==
+        "filename is given twice, soft:size=1MiB and soft:size=2MiB: a job has one device: begin a job for each");
+  CHECK(error_of({"--name=global", "--filename=a:b", "--filename=c:d", "--name=a"}).starts_with("filename is given"));
+  CHECK(parse({"--filename=soft:size=1MiB", "--name=a", "--filename=soft:size=2MiB"}));  // a default, and one's own
 }
 
 TEST_CASE("a job file comes with the program's own options") {

@@ -77,7 +77,7 @@ constexpr const char* kJobs =
 
 void run_both(const Folder& folder, const std::string& fio_engine, const std::string& global) {
   const std::string theirs = folder.write("fio.ini", "[global]\nthread=1\n" + global + fio_engine + kJobs);
-  const std::string ours = folder.write("pollux.ini", "[global]\nthread=1\n" + global + kJobs);
+  const std::string ours = folder.write("pollux.ini", "[global]\nthread=1\nfilename=soft:size=1GiB\n" + global + kJobs);
   const auto fio =
       run_program({"fio", theirs, "--output-format=json", "--output=" + (folder.path / "fio.json").string()});
   INFO("fio is needed for this test; it said: " << fio.out << fio.err);
@@ -114,4 +114,37 @@ TEST_CASE("a group's JSON has fio's keys and types, beside fio on a file") {
            json["jobs"][0]["write"]["io_bytes"].get<std::uint64_t>();
   };
   CHECK(total(ours) == total(fio));
+}
+
+TEST_CASE("flags make the jobs that they make in fio: defaults before the first name, and behind global") {
+  const std::vector<std::string> lines[] = {
+      {"--name=global", "--filename=soft:size=1MiB", "--rw=randwrite", "--size=64k", "--name=a"},
+      {"--rw=randwrite", "--filename=soft:size=1MiB", "--size=64k", "--name=a", "--name=b", "--bs=8k"},
+      {"--name=a", "--rw=read", "--size=64k", "--name=global", "--bs=8k", "--size=128k", "--name=b"},
+      {"--size=64k", "--name=global", "--bs=8k", "--name=b", "--name=global", "--bs=16k", "--name=c"},
+      {"--size=64k", "--bs=4k", "--bs=8k", "--name=a"},
+  };
+  for (const std::vector<std::string>& line : lines) {
+    INFO("with " << Json(line).dump());
+    std::vector<std::string> fio = {"fio", "--output-format=json", "--ioengine=null"};
+    std::vector<std::string> ours = {POLLUX_BENCH, "--output-format=json"};
+    fio.insert(fio.end(), line.begin(), line.end());
+    ours.insert(ours.end(), line.begin(), line.end());
+    const auto theirs = run_program(fio);
+    INFO("fio is needed for this test; it said: " << theirs.out << theirs.err);
+    REQUIRE(theirs.exit_code == 0);
+    const auto result = run_program(ours);
+    INFO(result.out << result.err);
+    REQUIRE(result.exit_code == 0);
+    Json want = Json::parse(theirs.out);
+    const Json got = Json::parse(result.out);
+    want["global options"].erase("ioengine");
+    CHECK(got.value("global options", Json::object()) == want["global options"]);
+    REQUIRE(got["jobs"].size() == want["jobs"].size());
+    for (std::size_t i = 0; i < got["jobs"].size(); ++i) {
+      for (const char* key : {"jobname", "job options"}) CHECK(got["jobs"][i][key] == want["jobs"][i][key]);
+      for (const char* way : {"read", "write"})
+        CHECK(got["jobs"][i][way]["io_bytes"] == want["jobs"][i][way]["io_bytes"]);
+    }
+  }
 }

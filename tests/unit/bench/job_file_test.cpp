@@ -22,6 +22,7 @@ TEST_CASE("a job takes what the global sections above it gave, and its own optio
       "[global]\n"
       "bs=8k\n"
       "iodepth=4\n"
+      "filename=soft:size=1MiB\n"
       "\n"
       "[first]\n"
       "rw=randread\n"
@@ -80,6 +81,14 @@ TEST_CASE("options outside a section, broken sections and empty files are refuse
   CHECK(error_of("[]\n").starts_with("a.fio:1: "));
   CHECK(error_of("[global]\nbs=4k\n").starts_with("a.fio: there is no job in this file"));
   CHECK(error_of("").starts_with("a.fio: there is no job in this file"));
+}
+
+TEST_CASE("a section that writes names its device, and one alone") {
+  CHECK(error_of("[a]\nbs=4k\n[b]\nrw=randrw\n[c]\n")
+            .starts_with("a.fio:3: job \"b\": rw=randrw writes, and no filename says where"));
+  CHECK(error_of("[a]\nfilename=soft:size=1MiB\nrw=write\nfilename=soft:size=2MiB\n")
+            .starts_with("a.fio:4: filename is given twice, soft:size=1MiB and soft:size=2MiB"));
+  CHECK(error_of("[global]\nfilename=soft:size=1MiB\n[a]\nfilename=soft:size=2MiB\nrw=write\n") == "accepted");
 }
 
 TEST_CASE("what a job lacks is told with the line of its section") {

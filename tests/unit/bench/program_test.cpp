@@ -118,6 +118,31 @@ TEST_CASE("a wrong option is one line and exit code 1, and nothing runs") {
   }
 }
 
+TEST_CASE("without a filename a job reads, and the software controller is announced; nothing is ever written") {
+  const auto reads = bench({"--name=a", "--number_ios=10"});
+  INFO(reads.err);
+  CHECK(reads.exit_code == 0);
+  CHECK(reads.err == "pollux-bench: note: no filename: reading soft:size=1GiB, the software controller\n");
+  const auto named = bench({"--name=a", "--filename=soft:size=1MiB", "--number_ios=10"});
+  CHECK(named.exit_code == 0);
+  CHECK(named.err.empty());
+  const auto writes = bench({"--name=a", "--rw=randwrite", "--number_ios=10"});
+  CHECK(writes.exit_code == 1);
+  CHECK(lines(writes.err) == 1);
+  CHECK(has(writes.err, "no filename says where"));
+}
+
+TEST_CASE("defaults for all jobs reach all of them") {
+  const auto result = bench({"--name=global", "--filename=soft:size=4MiB", "--rw=randwrite", "--size=1M", "--name=a",
+                             "--name=b", "--output-format=json"});
+  INFO(result.out << result.err);
+  REQUIRE(result.exit_code == 0);
+  const auto json = nlohmann::json::parse(result.out);
+  CHECK(json["pollux"]["drives"].size() == 1);
+  REQUIRE(json["jobs"].size() == 2);
+  for (const auto& job : json["jobs"]) CHECK(job["write"]["io_bytes"] == 1 << 20);
+}
+
 TEST_CASE("more jobs than queue pairs: the answer says how many are wanted and granted") {
   const auto result = bench({"--filename=soft:size=1MiB,queues=2", "--numjobs=4"});
   CHECK(result.exit_code == 1);
