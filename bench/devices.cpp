@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "pollux/bench/random.hpp"
+#include "pollux/driver/spec/registers.hpp"
 #include "pollux/softnvme.hpp"
 
 namespace pollux::bench {
@@ -61,9 +62,11 @@ Result<Devices> Devices::open(const JobList& list) {
     }
   }
   for (std::size_t i = 0; i < list.jobs.size(); ++i) {
-    auto ns = devices.drives_[drive_of[i]].drive->open_namespace(nsid_of[i]);
+    Drive& drive = *devices.drives_[drive_of[i]].drive;
+    auto ns = drive.open_namespace(nsid_of[i]);
     if (!ns) return std::unexpected(ns.error());
-    devices.placed_.push_back({&list.jobs[i], drive_of[i], *ns});
+    const std::uint64_t to_ms = nvme::cap::kTo.of(drive.controller().cap()) * nvme::cap::kTimeoutUnitMs;
+    devices.placed_.push_back({&list.jobs[i], drive_of[i], *ns, 2 * to_ms * kNsPerMs});
   }
   return devices;
 }

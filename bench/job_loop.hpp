@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -34,7 +35,7 @@ struct LoopPlan {
   std::optional<VerifyScope> verify;
   bool continue_on_error[kDirections] = {};  // reads, writes: one that fails is counted, and the job goes on
   bool yield_when_idle = false;              // whoever answers may need this processor
-  std::uint64_t stall_limit_ns = 40ull * 1'000'000'000;  // without any completion: beyond the driver's own bounds
+  std::uint64_t stall_limit_ns = 160ull * 1'000'000'000;  // without any completion: beyond the driver's own bounds
 };
 
 struct LoopResult {
@@ -310,6 +311,11 @@ class JobLoop {
       pump();
     }
     result_.last_pass_skipped = result_.checked_at_end != result_.written_blocks;
+    if (failed_ || unread_.empty() || stop_.load(std::memory_order_relaxed) != 0) return;
+    stop_with(EIO, fmt::format("{} of {} written blocks could not be read in the last pass, the first at offset {}: "
+                               "they are not verified",
+                               unread_.size(), result_.written_blocks,
+                               plan_.offset_bytes + *std::ranges::min_element(unread_) * plan_.block_bytes));
   }
 
   void fail_request(const Request& request, int error, const std::string& why) {

@@ -130,15 +130,17 @@ Result<void> check_writers(std::span<const PlacedJob> placed, std::span<const Cl
   return {};
 }
 
-// Until a command's deadline, then kSlack for its Abort and a reset. Where errors are outlived a command may be sent
-// again as often as the driver does that, and be late each time.
-std::uint64_t stall_limit_ns(const Job& job) {
+// Longer than the driver takes to answer. It sends a read again after each of kMaxReissues resets, and a write where it
+// is asked to. Each time it may take the command's deadline, noticed up to two seconds late, kAbortGraceMs for its
+// Abort and a reset; kSlack is for all but what CAP.TO gives the controller.
+std::uint64_t stall_limit_ns(const PlacedJob& placed) {
   constexpr std::uint64_t kSlackNs = 10ull * 1'000'000'000;
-  const bool goes_on = job.continue_on_read_error || job.continue_on_write_error;
-  return (job.io_timeout_ns + kSlackNs) * (goes_on ? 1 + Channel::kMaxReissues : 1) + job.reconnect_ns;
+  constexpr std::uint64_t kTimesSent = 1 + Channel::kMaxReissues;
+  return kTimesSent * (placed.job->io_timeout_ns + kSlackNs + placed.reset_ns) + placed.job->reconnect_ns;
 }
 
-LoopPlan loop_plan(const Job& job, const Range& range, std::uint32_t number, std::uint64_t run) {
+LoopPlan loop_plan(const PlacedJob& placed, const Range& range, std::uint32_t number, std::uint64_t run) {
+  const Job& job = *placed.job;
   LoopPlan plan;
   plan.shape = {.pattern = job.rw,
                 .blocks = range.bytes / job.bs,
@@ -147,7 +149,7 @@ LoopPlan loop_plan(const Job& job, const Range& range, std::uint32_t number, std
                 .seed = mix(mix(job.randseed) + number)};
   plan.offset_bytes = range.first;
   plan.block_bytes = job.bs;
-  plan.stall_limit_ns = stall_limit_ns(job);
+  plan.stall_limit_ns = stall_limit_ns(placed);
   plan.continue_on_error[0] = job.continue_on_read_error;
   plan.continue_on_error[1] = job.continue_on_write_error;
   plan.max_ios = job.time_based ? 0 : plan.shape.blocks;
@@ -185,7 +187,7 @@ Result<std::vector<PlannedJob>> plan_jobs(std::span<const PlacedJob> placed, std
   for (const Clone& clone : clones) {
     const PlacedJob& place = placed[clone.job];
     const auto number = static_cast<std::uint32_t>(planned.size());
-    planned.push_back({place.job, place.drive, place.ns, number, loop_plan(*place.job, clone.range, number, run)});
+    planned.push_back({place.job, place.drive, place.ns, number, loop_plan(place, clone.range, number, run)});
   }
   return planned;
 }

@@ -19,6 +19,7 @@ struct PlacedJob {
   const Job* job;
   std::size_t drive;
   Namespace ns;
+  std::uint64_t reset_ns;  // how long a reset of its controller may take: CAP.TO to disable it, and to enable it
 };
 
 // One clone, ready to run.

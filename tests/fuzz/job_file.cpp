@@ -28,7 +28,7 @@ void check(const std::vector<bench::PlannedJob>& planned) {
 void plan(const bench::JobList& list, const Namespace& ns) {
   must(list.jobs.size() <= bench::kMaxJobs, "a limit on jobs");
   std::vector<bench::PlacedJob> placed;
-  for (const bench::Job& job : list.jobs) placed.push_back({&job, 0, ns});
+  for (const bench::Job& job : list.jobs) placed.push_back({&job, 0, ns, 0});
   if (const auto planned = bench::plan_jobs(placed, 1)) check(*planned);
 }
 

@@ -227,5 +227,5 @@ TEST_CASE("a device that never answers ends the job after the stall limit, and s
   CHECK(result.error == ETIMEDOUT);
   CHECK(result.stalled);
   REQUIRE(result.messages.size() == 1);
-  CHECK(result.messages[0] == "nothing completed in 40 s, 1 requests are outstanding");
+  CHECK(result.messages[0] == "nothing completed in 160 s, 1 requests are outstanding");
 }

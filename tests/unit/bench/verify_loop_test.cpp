@@ -154,7 +154,7 @@ TEST_CASE("where errors are outlived a dropped write is found as ever") {
   CHECK(bench.run().mismatches > 0);
 }
 
-TEST_CASE("a block that cannot be read in the last pass is tried again some times, and is missing then") {
+TEST_CASE("a block that cannot be read in the last pass is tried again some times, and fails the run then") {
   Bench bench(Pattern::randwrite);
   bench.plan.continue_on_error[0] = true;
   bench.engine.decide = [](const Request& request, std::uint64_t) {
@@ -164,6 +164,23 @@ TEST_CASE("a block that cannot be read in the last pass is tried again some time
   CHECK(result.checked_at_end == result.written_blocks - 1);
   CHECK(result.last_pass_skipped);
   CHECK(result.io_errors == 9);
+  CHECK(result.error == EIO);
+  REQUIRE(result.messages.size() == 2);  // the first read that failed, and the end
+  CHECK(result.messages[1].find("1 of " + std::to_string(result.written_blocks) + " written blocks") == 0);
+  CHECK(result.messages[1].find("offset " + std::to_string((8 + 7) * 512)) != std::string::npos);
+}
+
+TEST_CASE("an end that the user asks for in the last pass is no error of a block that was still to be read again") {
+  Bench bench(Pattern::randwrite);
+  bench.plan.continue_on_error[0] = true;
+  bench.engine.decide = [&](const Request& request, std::uint64_t) {
+    if (request.write || request.block != 7) return Fate::done;
+    bench.stop = 1;
+    return Fate::failed;
+  };
+  const LoopResult result = bench.run();
+  CHECK(result.last_pass_skipped);
+  CHECK(result.error == 0);
 }
 
 TEST_CASE("after an early end the last pass is skipped, and that is said") {
