@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "pollux/vfio/address_spelling.hpp"
+
 namespace pollux::vfio {
 namespace {
 
@@ -14,6 +16,7 @@ constexpr std::string_view kExamples =
     "meant";
 
 bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+// In lower case.
 bool is_scheme_char(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; }
 
 // The whole of `digits`, in `base`, or nothing.
@@ -26,7 +29,9 @@ std::optional<std::uint32_t> number(std::string_view digits, int base) {
 }
 
 std::unexpected<Error> bad(std::string_view text, std::string_view why) {
-  return fail(fmt::format("\"{}\" is not a device address: {}", text.substr(0, 200), why), std::string(kExamples));
+  const std::string function = function_named_in(text.substr(0, 200));
+  return fail(fmt::format("\"{}\" is not a device address: {}", text.substr(0, 200), why),
+              function.empty() ? std::string(kExamples) : fmt::format("is {} meant? {}", function, kExamples));
 }
 
 // [domain:]bus:device.function, in full form. Widths as in PCI: 8 bits of bus, 5 of device, 3 of function.
@@ -51,6 +56,14 @@ Result<std::string> full_bdf(std::string_view text, std::string_view bdf) {
   return fmt::format("{:04x}:{:02x}:{:02x}.{:x}", *domain, *bus, *device, *function);
 }
 
+std::string without_colon(std::string_view text) {
+  const auto slash = text.rfind('/');
+  if (text.substr(slash == std::string_view::npos ? 0 : slash + 1).starts_with("nvme"))
+    return "that is the kernel's name for a drive, and pollux takes the address of its function, which \"pollux list\" "
+           "shows";
+  return "there is no \":\" in it";
+}
+
 // 8-4-4-4-12 hexadecimal digits (RFC 4122).
 bool is_uuid(std::string_view text) {
   constexpr std::string_view kShape = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
@@ -66,31 +79,33 @@ Result<Address> Address::parse(std::string_view text) {
   if (text.size() > kMaxAddressBytes) return bad(text, fmt::format("it is longer than {} bytes", kMaxAddressBytes));
   Address address;
   address.text = text;
+  const auto ours = respelled(text);
+  if (!ours) return std::unexpected(ours.error());
+  const std::string_view plain = *ours;
 
-  const std::size_t first_colon = text.find(':');
-  if (first_colon == std::string_view::npos) return bad(text, "there is no \":\" in it");
+  const std::size_t first_colon = plain.find(':');
+  if (first_colon == std::string_view::npos) return bad(text, without_colon(plain));
 
-  std::string_view body = text;
-  const std::size_t last_part =
-      std::max(first_colon, text.find_last_of(',') == std::string_view::npos ? first_colon : text.find_last_of(',')) +
-      1;
-  if (text.substr(last_part).starts_with("ns=")) {
-    const std::string_view value = text.substr(last_part + 3);
+  std::string_view body = plain;
+  const std::size_t last_comma = plain.find_last_of(',');
+  const std::size_t last_part = std::max(first_colon, last_comma == std::string_view::npos ? 0 : last_comma) + 1;
+  if (lower(plain.substr(last_part, 3)) == "ns=") {
+    const std::string_view value = plain.substr(last_part + 3);
     address.nsid = number(value, 10);
     if (!address.nsid || *address.nsid == 0 || *address.nsid > kMaxNsid)
       return bad(text, fmt::format("\"ns={}\" is not a namespace id from 1 to {}", value, kMaxNsid));
-    body = text.substr(0, text[last_part - 1] == ',' ? last_part - 1 : last_part);
+    body = plain.substr(0, plain[last_part - 1] == ',' ? last_part - 1 : last_part);
   }
 
   // A text that begins with a hexadecimal number and a colon is a PCI function; no scheme is spelled in those letters
   // alone.
-  const std::string_view head = text.substr(0, first_colon);
+  const std::string head = lower(plain.substr(0, first_colon));
   const bool bare = std::ranges::all_of(head, is_hex);
   address.scheme = bare ? "pci" : head;
   if (address.is_pci()) {
     constexpr std::string_view kToken = ",vf_token=";
     std::string_view function = bare ? body : body.substr(first_colon + 1);
-    if (const std::size_t at = function.find(kToken); at != std::string_view::npos) {
+    if (const std::size_t at = lower(function).find(kToken); at != std::string_view::npos) {
       const std::string_view token = function.substr(at + kToken.size());
       if (!is_uuid(token)) return bad(text, fmt::format("\"{}\" is not a UUID", token.substr(0, 40)));
       address.vf_token = token;
@@ -102,7 +117,8 @@ Result<Address> Address::parse(std::string_view text) {
     return address;
   }
   if (!std::ranges::all_of(head, is_scheme_char))
-    return bad(text, fmt::format("\"{}\" names no kind of device", head.substr(0, 40)));
+    return bad(text,
+               fmt::format("\"{}\" names no kind of device", plain.substr(0, std::min<std::size_t>(first_colon, 40))));
   address.target = body.substr(first_colon + 1);
   return address;
 }

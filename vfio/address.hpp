@@ -27,7 +27,8 @@ struct Address {
   std::optional<std::uint32_t> nsid;  // from `,ns=N`; 1 to FFFFFFFEh
   std::string vf_token = {};          // of a PCI function, as VFIO takes it: 36 characters; empty: none
 
-  // The domain defaults to 0000 ("02:00.0"). Errors: nothing that looks like an address, a malformed BDF, ns= out of
+  // The domain defaults to 0000 ("02:00.0"); letters may be upper case, and the spellings of fio and SPDK are taken
+  // (address_spelling.hpp). Errors: nothing that looks like an address, a malformed BDF, ns= out of
   // range, a token that is no UUID.
   static Result<Address> parse(std::string_view text);
 

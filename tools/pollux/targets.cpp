@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "pollux/vfio/address.hpp"
+#include "pollux/vfio/address_spelling.hpp"
 
 namespace pollux::cli {
 namespace {
@@ -50,9 +51,12 @@ Result<std::vector<std::string>> meant_by(const vfio::Sysfs& sysfs, const std::s
     return found;
   }
   auto address = vfio::Address::parse(word);
-  if (!address || !address->is_pci() || address->nsid)
+  if (!address || !address->is_pci() || address->nsid) {
+    const std::string function = address && address->is_pci() ? address->target : vfio::function_named_in(word);
     return fail(fmt::format("\"{}\" is not a PCI function", word),
-                "name whole functions, as 0000:02:00.0, or ids, as 1cc1:0021 or 1cc1:*");
+                (function.empty() ? "" : fmt::format("is {} meant? ", function)) +
+                    "name whole functions, as 0000:02:00.0, or ids, as 1cc1:0021 or 1cc1:*");
+  }
   return std::vector{std::move(address->target)};
 }
 

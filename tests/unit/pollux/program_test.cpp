@@ -36,3 +36,11 @@ TEST_CASE("output that cannot be written is an error of one line, however much i
   CHECK(ended.err.find("the output cannot be written (ENOSPC") != std::string::npos);
   CHECK(std::count(ended.err.begin(), ended.err.end(), '\n') == 1);
 }
+
+TEST_CASE("an address of another program's is answered with ours") {
+  const auto words = GENERATE("info nvme://0000:02:00.0/1", "info pci-0000:02:00.0-nvme-1", "doctor 0000:02:00:0");
+  const Ended ended = pollux(words);
+  INFO(ended.err);
+  CHECK(ended.code == 1);
+  CHECK(ended.err.find("is 0000:02:00.0 meant?") != std::string::npos);
+}

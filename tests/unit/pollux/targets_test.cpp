@@ -46,3 +46,12 @@ TEST_CASE("a word that means nothing is an error, and so are the others with it"
   REQUIRE_FALSE(found);
   CHECK(found.error().message().find(wrong) != std::string::npos);
 }
+
+TEST_CASE("a function is meant as other programs spell it, or its right spelling is shown") {
+  ThreeDrives three;
+  CHECK(three.meant({"0000\\:02\\:00.0", "trtype=PCIe traddr=0000.03.00.0"}) == Bdfs{"0000:02:00.0", "0000:03:00.0"});
+  const auto wrong = GENERATE("nvme://0000:02:00.0/1", "0000:02:00.0,ns=1", "pci-0000:02:00.0-nvme-1");
+  const auto found = three.meant({wrong});
+  REQUIRE_FALSE(found);
+  CHECK(found.error().message().contains("is 0000:02:00.0 meant?"));
+}

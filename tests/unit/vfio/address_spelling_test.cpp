@@ -1,0 +1,90 @@
+#include "pollux/vfio/address_spelling.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "pollux/vfio/address.hpp"
+
+using namespace pollux;
+using vfio::Address;
+
+namespace {
+
+struct Taken {
+  std::string given, scheme, target;
+  std::optional<std::uint32_t> nsid = {};
+};
+
+std::string refusal(const std::string& text) {
+  const auto parsed = Address::parse(text);
+  INFO(text);
+  REQUIRE_FALSE(parsed);
+  return parsed.error().message();
+}
+
+}  // namespace
+
+TEST_CASE("an address is taken as other programs spell it") {
+  const auto one = GENERATE(values<Taken>({
+      {"0000\\:02\\:00.0", "pci", "0000:02:00.0"},
+      {"02\\:00.0,ns=2", "pci", "0000:02:00.0", 2},
+      {"vfio-user\\:/run/nvme.sock", "vfio-user", "/run/nvme.sock"},
+      {"soft\\:size=1GiB,block=4096", "soft", "size=1GiB,block=4096"},
+      {"trtype=PCIe traddr=0000.02.00.0", "pci", "0000:02:00.0"},
+      {"trtype=PCIe traddr=0000.02.00.0 ns=1", "pci", "0000:02:00.0", 1},
+      {"trtype:PCIe traddr:0000:02:00.0", "pci", "0000:02:00.0"},
+      {"trtype:pcie  traddr:02:00.0", "pci", "0000:02:00.0"},
+      {"traddr=10000.ff.1f.7", "pci", "10000:ff:1f.7"},
+      {"trtype:VFIOUSER traddr:/run/muser ns:3", "vfio-user", "/run/muser", 3},
+      {"0000.02.00.0", "pci", "0000:02:00.0"},
+      {"0000.02.00.0,ns=7", "pci", "0000:02:00.0", 7},
+      {" 0000:02:00.0\n", "pci", "0000:02:00.0"},
+      {"PCI:0000:0A:00.0", "pci", "0000:0a:00.0"},
+      {"IOMMUFD:0000:02:00.0,NS=2", "iommufd", "0000:02:00.0", 2},
+      {"Soft:size=1GiB", "soft", "size=1GiB"},
+      {"VFIO-user:/run/A.sock", "vfio-user", "/run/A.sock"},
+  }));
+  INFO(one.given);
+  const auto parsed = Address::parse(one.given);
+  REQUIRE(parsed);
+  CHECK(parsed->scheme == one.scheme);
+  CHECK(parsed->target == one.target);
+  CHECK(parsed->nsid == one.nsid);
+  CHECK(parsed->text == one.given);
+}
+
+TEST_CASE("a backslash in a path stays where the scheme's colon has none") {
+  const auto parsed = Address::parse("vfio-user:/run/a\\:b");
+  REQUIRE(parsed);
+  CHECK(parsed->target == "/run/a\\:b");
+}
+
+TEST_CASE("an upper-case token is the token") {
+  const auto parsed = Address::parse("02:00.1,VF_TOKEN=01234567-89AB-CDEF-0123-456789ABCDEF");
+  REQUIRE(parsed);
+  CHECK(parsed->vf_token == "01234567-89AB-CDEF-0123-456789ABCDEF");
+}
+
+TEST_CASE("a function that is spelled in no form we take is shown as it should be") {
+  const std::string text =
+      GENERATE("pci@0000:02:00.0", "/sys/bus/pci/devices/0000:02:00.0", "0000:02:00:0", "0000.02.00.0/1");
+  CHECK(refusal(text).contains("is 0000:02:00.0 meant?"));
+}
+
+TEST_CASE("the kernel's name of a drive is told from an address") {
+  const std::string text = GENERATE("nvme0", "nvme0n1", "/dev/nvme0n1p1");
+  CHECK(refusal(text).contains("\"pollux list\""));
+}
+
+TEST_CASE("a transport that pollux does not have is named") {
+  CHECK(refusal("trtype=TCP adrfam=IPv4 traddr=10.0.0.1 ns=1").contains("\"adrfam=IPv4\""));
+  CHECK(refusal("trtype=RDMA traddr=10.0.0.1").contains("\"rdma\" is no transport of pollux's"));
+  CHECK(refusal("trtype=PCIe ns=1").contains("it has no traddr"));
+  CHECK(refusal("trtype=PCIe traddr=0000.02.20.0").contains("device 20 is above 1f"));
+}
+
+TEST_CASE("what only looks like a function is none") {
+  for (const char* text : {"10.0.0.1", "1.2.3.4", "face", "0000.02.00", "1cc1:0021"}) {
+    INFO(text);
+    CHECK_FALSE(refusal(text).contains("meant?"));
+  }
+}
