@@ -5,16 +5,32 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 #include "pollux/bench/random.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/softnvme.hpp"
+#include "pollux/vfio/sysfs.hpp"
 
 namespace pollux::bench {
 namespace {
 
 constexpr std::size_t kMaxViolationsShown = 8;
 constexpr std::uint64_t kMaxReconnectMs = std::numeric_limits<std::uint32_t>::max();
+
+// Functions by their address alone: one function has one owner, whichever way it is named.
+std::string key_of(const vfio::Address& address) {
+  return address.is_pci() ? address.target : address.scheme + ":" + address.target;
+}
+
+// "pci" leaves the way into the kernel open, and a token goes one of them alone.
+bool chooses_door(const vfio::Address& address) { return address.scheme != "pci" || !address.vf_token.empty(); }
+
+std::optional<unsigned> iommu_group(const vfio::Address& address) {
+  if (!address.is_pci()) return std::nullopt;
+  const auto function = vfio::Sysfs().function(address.target);  // one that is not there, opening it tells
+  return function ? function->group : std::nullopt;
+}
 
 }  // namespace
 
@@ -28,37 +44,35 @@ Result<Devices> Devices::open(const JobList& list) {
     }
     const auto address = vfio::Address::parse(job.filename);
     if (!address) return std::unexpected(address.error());
-    const std::string key = address->scheme + ":" + address->target;
+    const std::string key = key_of(*address);
     const auto found = std::ranges::find(devices.drives_, key, &Opened::key);
     drive_of.push_back(static_cast<std::size_t>(found - devices.drives_.begin()));
     nsid_of.push_back(address->nsid.value_or(0));
     if (found == devices.drives_.end()) {
-      devices.drives_.push_back({job.filename, key, job.numjobs, job.reconnect_ns, nullptr});
-    } else {
-      found->jobs += job.numjobs;
-      found->reconnect_ns = std::max(found->reconnect_ns, job.reconnect_ns);
+      devices.drives_.push_back({.name = job.filename,
+                                 .key = key,
+                                 .address = *address,
+                                 .group = iommu_group(*address),
+                                 .jobs = job.numjobs,
+                                 .reconnect_ns = job.reconnect_ns,
+                                 .drive = nullptr});
+      continue;
     }
+    found->jobs += job.numjobs;
+    found->reconnect_ns = std::max(found->reconnect_ns, job.reconnect_ns);
+    if (!chooses_door(*address)) continue;
+    if (chooses_door(found->address) && address->scheme != found->address.scheme) {
+      return fail(fmt::format("{} and {} are one function, opened in two ways", found->name, job.filename),
+                  "name it in one way");
+    }
+    found->address = *address;
   }
 
-  const vfio::Scheme schemes[] = {softnvme::scheme()};
-  for (Opened& opened : devices.drives_) {
-    const auto wanted = static_cast<std::uint16_t>(std::min(opened.jobs, kMaxJobs));
-    const auto reconnect_ms = static_cast<std::uint32_t>(std::min(opened.reconnect_ns / kNsPerMs, kMaxReconnectMs));
-    auto drive = Drive::open(opened.address, {.schemes = schemes, .io_queues = wanted, .reconnect_ms = reconnect_ms});
-    if (!drive) return std::unexpected(drive.error());
-    opened.drive = std::move(*drive);
-    if (reconnect_ms != 0 && !opened.drive->controller().device().may_come_back()) {
-      return fail(fmt::format("{}: reconnect waits for a server that comes back, and this device has none behind it",
-                              opened.address),
-                  "leave it out, or name a vfio-user: device");
-    }
-    const std::string warning = opened.drive->space()->io().warning();
-    if (!warning.empty()) devices.note("warning: " + opened.address + ": " + warning);
-    const unsigned granted = opened.drive->controller().io_queue_limit();
-    if (opened.jobs > granted) {
-      return fail(fmt::format("{}: {} jobs want a queue pair each, the controller grants {}", opened.address,
-                              opened.jobs, granted),
-                  fmt::format("nearest valid value: numjobs={}, over all jobs on this drive", granted));
+  // Who chooses a way into the kernel goes first, as the others of an IOMMU group have to follow.
+  for (const bool choosing : {true, false}) {
+    for (Opened& opened : devices.drives_) {
+      if (chooses_door(opened.address) != choosing) continue;
+      if (auto done = devices.open_drive(opened); !done) return std::unexpected(done.error());
     }
   }
   for (std::size_t i = 0; i < list.jobs.size(); ++i) {
@@ -69,6 +83,41 @@ Result<Devices> Devices::open(const JobList& list) {
     devices.placed_.push_back({&list.jobs[i], drive_of[i], *ns, 2 * to_ms * kNsPerMs});
   }
   return devices;
+}
+
+// The kernel gives an IOMMU group to one owner: its drives share one address space.
+std::shared_ptr<dma::Space> Devices::space_of_group(const Opened& wanted) const {
+  if (!wanted.group) return nullptr;
+  const auto found = std::ranges::find_if(drives_, [&](const Opened& other) {
+    return other.drive != nullptr && other.group == wanted.group &&
+           (other.address.scheme == wanted.address.scheme || !chooses_door(wanted.address));
+  });
+  return found == drives_.end() ? nullptr : found->drive->space();
+}
+
+Result<void> Devices::open_drive(Opened& opened) {
+  const vfio::Scheme schemes[] = {softnvme::scheme()};
+  const auto wanted = static_cast<std::uint16_t>(std::min(opened.jobs, kMaxJobs));
+  const auto reconnect_ms = static_cast<std::uint32_t>(std::min(opened.reconnect_ns / kNsPerMs, kMaxReconnectMs));
+  auto drive = Drive::open(
+      opened.address.text,
+      {.schemes = schemes, .space = space_of_group(opened), .io_queues = wanted, .reconnect_ms = reconnect_ms});
+  if (!drive) return std::unexpected(drive.error());
+  opened.drive = std::move(*drive);
+  if (reconnect_ms != 0 && !opened.drive->controller().device().may_come_back()) {
+    return fail(fmt::format("{}: reconnect waits for a server that comes back, and this device has none behind it",
+                            opened.name),
+                "leave it out, or name a vfio-user: device");
+  }
+  const std::string warning = opened.drive->space()->io().warning();
+  if (!warning.empty()) note("warning: " + opened.name + ": " + warning);
+  const unsigned granted = opened.drive->controller().io_queue_limit();
+  if (opened.jobs > granted) {
+    return fail(
+        fmt::format("{}: {} jobs want a queue pair each, the controller grants {}", opened.name, opened.jobs, granted),
+        fmt::format("nearest valid value: numjobs={}, over all jobs on this drive", granted));
+  }
+  return {};
 }
 
 Result<std::unique_ptr<PolluxEngine>> Devices::engine_for(const PlannedJob& planned) {
@@ -119,17 +168,17 @@ Result<void> Devices::poll() {
 std::vector<DriveReport> Devices::close() {
   std::vector<DriveReport> reports;
   for (Opened& opened : drives_) {
-    DriveReport report{.address = opened.address, .violations = {}, .met_faults = {}, .texts = {}};
+    DriveReport report{.address = opened.name, .violations = {}, .met_faults = {}, .texts = {}};
     if (auto down = opened.drive->shutdown(); !down) report.texts.push_back(down.error().message());
     if (auto* soft = softnvme::soft_device(opened.drive->controller().device()); soft != nullptr) {
       report.violations = soft->violation_count();
       report.met_faults = soft->met_faults();
       for (const auto& violation : soft->violations()) {
         if (report.texts.size() == kMaxViolationsShown) break;
-        report.texts.push_back(fmt::format("{}: violation: {}", opened.address, violation.text));
+        report.texts.push_back(fmt::format("{}: violation: {}", opened.name, violation.text));
       }
       if (const std::string error = soft->store_error(); !error.empty())
-        report.texts.push_back(opened.address + ": " + error);
+        report.texts.push_back(opened.name + ": " + error);
     }
     reports.push_back(std::move(report));
   }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,13 +14,15 @@
 #include "pollux/bench/plan.hpp"
 #include "pollux/bench/report.hpp"
 #include "pollux/driver/block/drive.hpp"
+#include "pollux/vfio/address.hpp"
 
 namespace pollux::bench {
 
 class Devices {
  public:
-  // Opens what the jobs name. Errors: those of Drive::open and open_namespace; more jobs than the controller grants
-  // queue pairs; reconnect for a device that never comes back.
+  // Opens what the jobs name, the drives of one IOMMU group in one address space. Errors: those of Drive::open and
+  // open_namespace; one function named by two doors; more jobs than the controller grants queue pairs; reconnect for a
+  // device that never comes back.
   static Result<Devices> open(const JobList& list);
 
   // Where each job of the list was placed, in the list's order.
@@ -42,14 +45,18 @@ class Devices {
 
  private:
   struct Opened {
-    std::string address;         // as first named
-    std::string key;             // the address without ,ns=
-    std::uint64_t jobs;          // queue pairs wanted
-    std::uint64_t reconnect_ns;  // the longest that a job wants
+    std::string name;               // the address as first given, for messages
+    std::string key;                // what two names of one device have in common
+    vfio::Address address;          // the one to open, which says most
+    std::optional<unsigned> group;  // of the IOMMU
+    std::uint64_t jobs;             // queue pairs wanted
+    std::uint64_t reconnect_ns;     // the longest that a job wants
     std::unique_ptr<Drive> drive;
   };
 
   Devices() = default;
+  Result<void> open_drive(Opened& opened);
+  std::shared_ptr<dma::Space> space_of_group(const Opened& wanted) const;
   void note(std::string text);
 
   // Last to go: memory that a device may still reach, when requests never came back, outlives the drives.

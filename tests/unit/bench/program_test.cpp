@@ -158,6 +158,15 @@ TEST_CASE("a namespace that is not there is named") {
   CHECK(has(result.err, "7"));
 }
 
+TEST_CASE("one function that two jobs name by two doors is refused before anything is opened") {
+  const auto result =
+      bench({"--rw=read", "--name=a", "--filename=group:0000:02:00.0", "--name=b", "--filename=iommufd:0000:02:00.0"});
+  INFO(result.err);
+  CHECK(result.exit_code == 1);
+  CHECK(lines(result.err) == 1);
+  CHECK(has(result.err, "group:0000:02:00.0 and iommufd:0000:02:00.0 are one function, opened in two ways"));
+}
+
 TEST_CASE("an output file that cannot be written is named before anything runs") {
   const auto result = bench({"--filename=soft:size=1MiB", "--output=/nonexistent/report"});
   CHECK(result.exit_code == 1);
