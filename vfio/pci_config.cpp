@@ -116,6 +116,14 @@ Result<std::vector<PciCapability>> read_capabilities(Device& device) {
   return found;
 }
 
+Result<std::uint16_t> find_capability(Device& device, std::uint16_t id) {
+  std::vector<PciCapability> found;
+  if (auto walked = walk_standard(device, found); !walked) return std::unexpected(std::move(walked.error()));
+  for (const PciCapability& one : found)
+    if (one.id == id) return one.offset;
+  return std::uint16_t{0};
+}
+
 std::string_view name_of(const PciCapability& capability) {
   struct Name {
     std::uint16_t id;

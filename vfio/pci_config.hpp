@@ -32,6 +32,14 @@ inline constexpr std::uint16_t kCapabilityPower = 0x01;  // power management; it
 inline constexpr std::uint16_t kPowerControl = 4;
 inline constexpr std::uint8_t kPowerStateMask = 3;
 inline constexpr std::uint8_t kPowerStateD3 = 3;
+inline constexpr std::uint16_t kCapabilityMsi = 0x05;
+inline constexpr std::uint16_t kCapabilityMsix = 0x11;
+inline constexpr std::uint16_t kMessageControl = 2;  // of either (PCI Local Bus 3.0, 6.8.1.3 and 6.8.2.3)
+inline constexpr std::uint16_t kMsiEnable = 1u << 0;
+inline constexpr std::uint16_t kMsiMessagesShift = 4;  // Multiple Message Enable: a power of two
+inline constexpr std::uint16_t kMsiMessagesMask = 7u << kMsiMessagesShift;
+inline constexpr std::uint16_t kMsixEnable = 1u << 15;
+inline constexpr std::uint16_t kMsixFunctionMask = 1u << 14;
 }  // namespace pci
 
 struct PciIds {
@@ -61,6 +69,9 @@ Result<PciIds> read_ids(Device& device);
 
 // Both lists, in the order of their walk. Errors: a list that leads outside of config space, or back to itself.
 Result<std::vector<PciCapability>> read_capabilities(Device& device);
+
+// Where the standard capability of this id lies; 0: there is none. Errors: as of read_capabilities().
+Result<std::uint16_t> find_capability(Device& device, std::uint16_t id);
 
 // The specification's name of a capability, or "unknown".
 std::string_view name_of(const PciCapability& capability);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/vfio.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -10,6 +11,7 @@
 
 #include "pollux/vfio/interrupt_set.hpp"
 #include "pollux/vfio/kernel_info.hpp"
+#include "pollux/vfio/user/pci_function.hpp"
 
 namespace pollux::vfio::user {
 namespace {
@@ -28,13 +30,16 @@ bool is_ordinary(const FileDescriptor& file) {
 Result<std::unique_ptr<ClientDevice>> ClientDevice::create(std::shared_ptr<Session> session, ClientSpace& space,
                                                            const Address& address) {
   std::unique_ptr<ClientDevice> device(new ClientDevice(std::move(session), space, address));
-  auto facts = device->ask();
-  if (!facts) {
-    device->space_ = nullptr;  // it was not attached
-    return std::unexpected(facts.error());
+  Result<void> ready;
+  if (auto facts = device->ask()) {
+    device->facts_ = std::move(*facts);
+    ready = hand_over(*device);
+  } else {
+    ready = std::unexpected(facts.error());
   }
-  device->facts_ = std::move(*facts);
-  return device;
+  if (ready) return device;
+  device->space_ = nullptr;  // it was not attached
+  return std::unexpected(ready.error());
 }
 
 ClientDevice::~ClientDevice() {
@@ -255,11 +260,9 @@ Result<void> ClientDevice::reconnect() {
   facts_ = std::move(*facts);
   for (const Mapping& one : mappings_)
     if (auto mapped = map_at(one.address, one.index, one.area); !mapped) return named(mapped.error());
-  for (std::size_t number = 0; number < kInterruptKinds; ++number) {
-    std::vector<int> eventfds;
-    for (const FileDescriptor& one : installed_[number]) eventfds.push_back(one.get());
-    if (auto done = install(static_cast<InterruptIndex>(number), eventfds); !done) return done;
-  }
+  if (auto taken = hand_over(*this); !taken) return taken;
+  for (std::size_t number = 0; number < kInterruptKinds; ++number)
+    if (auto done = install(static_cast<InterruptIndex>(number)); !done) return done;
   return {};
 }
 
@@ -280,51 +283,57 @@ Result<void> ClientDevice::set_range(InterruptIndex index, std::uint32_t flags, 
   return {};
 }
 
-// A vector that had an eventfd and shall have none is not asked away by itself, since not every server takes that: all
-// of the kind are turned off first.
+// A vector is not taken away by itself, since not every server takes that: all of the kind are turned off first.
 Result<void> ClientDevice::set_interrupts(InterruptIndex index, std::span<const int> eventfds) {
   const auto info = interrupt_info(index);
   if (const auto fits = check_eventfds(address_.text, index, *info, eventfds); !fits) return fits;
   if (info->count == 0) return {};
-  std::vector<FileDescriptor> next(eventfds.size());
+  std::vector<Vector> next(eventfds.size());
   for (std::size_t vector = 0; vector < next.size(); ++vector) {
-    if (eventfds[vector] < 0) continue;
-    next[vector] = FileDescriptor(fcntl(eventfds[vector], F_DUPFD_CLOEXEC, 0));
-    if (!next[vector]) {
+    next[vector].is_stand_in = eventfds[vector] < 0;
+    next[vector].eventfd = FileDescriptor(next[vector].is_stand_in ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+                                                                   : fcntl(eventfds[vector], F_DUPFD_CLOEXEC, 0));
+    if (!next[vector].eventfd) {
       const auto failed = fail_errno(errno, "cannot keep an eventfd", "raise ulimit -n");
       return named(failed.error());
     }
   }
-  std::vector<FileDescriptor>& installed = installed_[static_cast<std::size_t>(index)];
-  bool takes_away = eventfds.empty() || (info->noresize && installed.size() != eventfds.size());
-  for (std::size_t vector = 0; vector < installed.size(); ++vector)
-    takes_away |= installed[vector] && (vector >= next.size() || !next[vector]);
-  if (takes_away && !installed.empty()) {
-    constexpr std::uint32_t kOff = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
-    if (auto off = set_range(index, kOff, 0, 0); !off) return off;
-  }
-  installed = std::move(next);
-  return install(index, eventfds);
-}
-
-// A message carries as many descriptors as the server takes, and vectors without one lie between those: runs of them,
-// one after the other.
-Result<void> ClientDevice::install(InterruptIndex index, std::span<const int> eventfds) {
-  const std::size_t most = session_->terms().capabilities.max_msg_fds;
-  for (std::size_t start = 0; start < eventfds.size();) {
-    std::size_t count = 0;
-    while (count < most && start + count < eventfds.size() && eventfds[start + count] >= 0) ++count;
-    if (count == 0) {
-      ++start;
-      continue;
-    }
-    constexpr std::uint32_t kOn = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
-    const auto set = set_range(index, kOn, static_cast<std::uint32_t>(start), static_cast<std::uint32_t>(count),
-                               eventfds.subspan(start, count));
-    if (!set) return set;
-    start += count;
+  std::vector<Vector>& installed = installed_[static_cast<std::size_t>(index)];
+  const bool takes_away = next.size() < installed.size() || (info->noresize && next.size() > installed.size());
+  if (takes_away && !installed.empty())
+    if (auto off = turn_off(index); !off) return off;
+  installed.swap(next);
+  if (auto done = install(index); !done) return done;
+  // What has come for a vector meanwhile was pending.
+  const std::vector<Vector>& before = next;
+  for (std::size_t vector = 0; vector < std::min(before.size(), installed.size()); ++vector) {
+    eventfd_t count = 0;
+    if (before[vector].is_stand_in && eventfd_read(before[vector].eventfd.get(), &count) == 0)
+      (void)eventfd_write(installed[vector].eventfd.get(), 1);
   }
   return {};
+}
+
+Result<void> ClientDevice::turn_off(InterruptIndex index) {
+  if (auto stopped = enable_interrupts(*this, index, 0); !stopped) return stopped;
+  return set_range(index, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0);
+}
+
+// A message carries as many descriptors as the server takes: ranges, one after the other.
+Result<void> ClientDevice::install(InterruptIndex index) {
+  const std::vector<Vector>& installed = installed_[static_cast<std::size_t>(index)];
+  if (installed.empty()) return {};
+  std::vector<int> fds;
+  for (const Vector& vector : installed) fds.push_back(vector.eventfd.get());
+  const std::size_t most = session_->terms().capabilities.max_msg_fds;
+  for (std::size_t start = 0; start < fds.size(); start += most) {
+    const auto range = std::span(fds).subspan(start, std::min(most, fds.size() - start));
+    constexpr std::uint32_t kOn = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+    const auto set =
+        set_range(index, kOn, static_cast<std::uint32_t>(start), static_cast<std::uint32_t>(range.size()), range);
+    if (!set) return set;
+  }
+  return enable_interrupts(*this, index, fds.size());
 }
 
 Result<void> ClientDevice::unmask_interrupt(InterruptIndex index) {

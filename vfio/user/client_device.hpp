@@ -48,6 +48,13 @@ class ClientDevice final : public Device {
     RegionArea area;
   };
 
+  // A vector's eventfd, of our own. One that was left out of its set has a stand-in, which nobody waits for: there are
+  // servers to which a vector without an eventfd is a fatal error.
+  struct Vector {
+    FileDescriptor eventfd;
+    bool is_stand_in = false;
+  };
+
   ClientDevice(std::shared_ptr<Session> session, ClientSpace& space, Address address)
       : session_(std::move(session)), space_(&space), address_(std::move(address)) {}
   struct Facts {
@@ -59,7 +66,8 @@ class ClientDevice final : public Device {
   Result<Region> ask_region(std::uint32_t index);
   Result<InterruptInfo> ask_interrupts(std::uint32_t index);
   Result<void*> map_at(void* address, RegionIndex index, RegionArea area);
-  Result<void> install(InterruptIndex index, std::span<const int> eventfds);
+  Result<void> install(InterruptIndex index);
+  Result<void> turn_off(InterruptIndex index);
   Result<void> checked(RegionIndex index, std::uint64_t offset, std::uint64_t size_bytes, const char* verb) const;
   Result<void> write_by_register(RegionIndex index, std::uint64_t offset, std::span<const std::byte> from);
   Result<void> set_range(InterruptIndex index, std::uint32_t flags, std::uint32_t start, std::uint32_t count,
@@ -70,8 +78,8 @@ class ClientDevice final : public Device {
   ClientSpace* space_;  // null: released
   Address address_;
   Facts facts_;
-  std::array<std::vector<FileDescriptor>, kInterruptKinds> installed_;  // eventfds by vector, of our own
-  std::list<Mapping> mappings_;                                         // those that a MappedArea holds
+  std::array<std::vector<Vector>, kInterruptKinds> installed_;
+  std::list<Mapping> mappings_;  // those that a MappedArea holds
 };
 
 }  // namespace pollux::vfio::user

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 
 #include <catch2/catch.hpp>
@@ -103,6 +104,8 @@ TEST_CASE_METHOD(Scene, "an area without a file, or with one that has no end to 
 TEST_CASE_METHOD(Scene, "reading and writing keep to what the server takes in one message") {
   server.capabilities = R"({"capabilities":{"max_data_xfer_size":1000}})";
   const auto device = attached();
+  server.take(Command::region_read);  // of taking the function over
+  server.take(Command::region_write);
   const auto data = counting(4096);
   REQUIRE(device->write(RegionIndex::config, 0, data));
   CHECK(server.count(Command::region_write) == 5);
@@ -118,6 +121,7 @@ TEST_CASE_METHOD(Scene, "registers are written in pieces of 8 bytes, in one mess
   const bool multiple = GENERATE(true, false);
   server.capabilities = fmt::format(R"({{"capabilities":{{"write_multiple":{}}}}})", multiple);
   const auto device = attached();
+  server.take(Command::region_write);
   const auto data = counting(20);
   REQUIRE(device->write(RegionIndex::bar0, 0x24, data));
   CHECK(std::equal(data.begin(), data.end(), server.bar0() + 0x24));
@@ -125,7 +129,7 @@ TEST_CASE_METHOD(Scene, "registers are written in pieces of 8 bytes, in one mess
   CHECK(server.count(Command::region_write) == (multiple ? 0 : 3));
 }
 
-TEST_CASE_METHOD(Scene, "eventfds go out in messages of as many as the server takes, around vectors without one") {
+TEST_CASE_METHOD(Scene, "eventfds go out in messages of as many as the server takes, for a vector without one too") {
   const auto device = attached();
   const Eventfd eventfd = *Eventfd::create();
   const int one = eventfd.fd();
@@ -139,11 +143,20 @@ TEST_CASE_METHOD(Scene, "eventfds go out in messages of as many as the server ta
   CHECK(sent[0].payload.size() == sizeof first);
   CHECK(first.flags == (VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER));
   CHECK(first.index == VFIO_PCI_MSIX_IRQ_INDEX);
-  CHECK(first.start == 1);
+  CHECK(first.start == 0);
   CHECK(first.count == 4);
   CHECK(sent[0].fds.size() == 4);
-  CHECK(second.start == 5);
-  CHECK(second.count == 1);
+  CHECK(second.start == 4);
+  CHECK(second.count == 2);
+  CHECK(sent[1].fds.size() == 2);
+
+  // What came for the first vector was pending until it has an eventfd.
+  REQUIRE(eventfd_write(sent[0].fds[0].get(), 5) == 0);
+  CHECK_FALSE(eventfd.wait(0));
+  const int all[] = {one, one, one, one, one, one};
+  REQUIRE(device->set_interrupts(InterruptIndex::msix, all));
+  CHECK(server.take(Command::device_set_irqs).size() == 2);
+  CHECK(eventfd.drain() == 1);
 
   // A vector that goes takes all of them off first; the rest come back.
   REQUIRE(device->set_interrupts(InterruptIndex::msix, std::span(fds).first(3)));
@@ -152,7 +165,7 @@ TEST_CASE_METHOD(Scene, "eventfds go out in messages of as many as the server ta
   const auto off = *read_part<InterruptSetPayload>(sent[0].payload);
   CHECK(off.flags == (VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER));
   CHECK(off.count == 0);
-  CHECK(read_part<InterruptSetPayload>(sent[1].payload)->count == 2);
+  CHECK(read_part<InterruptSetPayload>(sent[1].payload)->count == 3);
 
   REQUIRE(device->trigger_interrupts(InterruptIndex::msix));
   CHECK(read_part<InterruptSetPayload>(server.take(Command::device_set_irqs)[0].payload)->count == 3);
@@ -160,6 +173,68 @@ TEST_CASE_METHOD(Scene, "eventfds go out in messages of as many as the server ta
   CHECK(server.count(Command::device_set_irqs) == 1);
   const std::vector<int> many(ScriptedServer::kVectors + 1, one);
   CHECK_FALSE(device->set_interrupts(InterruptIndex::msix, many));
+}
+
+// A function with power management, MSI and MSI-X, as the client before left it: in D3hot, memory space off, everything
+// that can interrupt enabled, bus mastering on.
+struct UsedFunction : Scene {
+  static constexpr std::size_t kCommand = 4, kStatus = 6, kFirst = 0x34, kPower = 0x40, kMsi = 0x50, kMsix = 0x70;
+  static constexpr std::uint16_t kMsixEnable = 0x8000, kMsixMask = 0x4000, kInterruptDisable = 0x400;
+
+  UsedFunction() {
+    server.set_config16(kStatus, 0x10);
+    server.set_config16(kFirst, kPower);
+    server.set_config16(kPower, 0x01 | kMsi << 8);
+    server.set_config16(kMsi, 0x05 | kMsix << 8);
+    server.set_config16(kMsix, 0x11);
+    use();
+  }
+  void use() {
+    server.set_config16(kCommand, 0x104);
+    server.set_config16(kPower + 4, 0x100b);
+    server.set_config16(kMsi + 2, 0x00a5);
+    server.set_config16(kMsix + 2, kMsixEnable | kMsixMask | 5);
+  }
+  bool is_as_vfio_hands_over() const {
+    return server.config16(kCommand) == (0x106 | kInterruptDisable) && server.config16(kPower + 4) == 0x1008 &&
+           (server.config16(kMsi + 2) & 1) == 0 && server.config16(kMsix + 2) == 5;
+  }
+};
+
+TEST_CASE_METHOD(UsedFunction,
+                 "a function is taken over awake and with its interrupts off, at first and each time it comes back") {
+  const auto device = attached();
+  CHECK(is_as_vfio_hands_over());
+  server.hang_up();
+  use();
+  REQUIRE(device->reconnect());
+  CHECK(is_as_vfio_hands_over());
+}
+
+TEST_CASE_METHOD(UsedFunction, "MSI-X is enabled once its vectors have eventfds, and disabled before they lose them") {
+  const auto device = attached();
+  // With how many messages for eventfds the control register became what.
+  std::vector<std::pair<std::size_t, std::uint16_t>> history;
+  server.on(Command::region_write, [&](const Message& command) {
+    server.behave(command);
+    if (read_part<RegionAccessPayload>(command.payload)->offset == kMsix + 2)
+      history.emplace_back(server.count(Command::device_set_irqs), server.config16(kMsix + 2));
+  });
+  const Eventfd eventfd = *Eventfd::create();
+  const std::vector<int> fds(6, eventfd.fd());
+  using History = decltype(history);
+  constexpr std::uint16_t kOn = kMsixEnable | 5, kOff = 5;
+  REQUIRE(device->set_interrupts(InterruptIndex::msix, fds));
+  CHECK(history == History{{2, kOn}});
+  REQUIRE(device->set_interrupts(InterruptIndex::msix, std::span(fds).first(2)));  // off, and two again
+  CHECK(history == History{{2, kOn}, {2, kOff}, {4, kOn}});
+  server.hang_up();
+  use();
+  REQUIRE(device->reconnect());
+  CHECK(history == History{{2, kOn}, {2, kOff}, {4, kOn}, {4, kOff}, {5, kOn}});
+  REQUIRE(device->set_interrupts(InterruptIndex::msix, {}));
+  CHECK(history.back() == History::value_type{5, kOff});
+  CHECK(server.count(Command::device_set_irqs) == 6);
 }
 
 TEST_CASE_METHOD(Scene, "a reset is a message") {
@@ -293,7 +368,7 @@ TEST_CASE_METHOD(
   CHECK(maps[0].fds.size() == 1);
   const auto interrupts = server.take(Command::device_set_irqs);
   REQUIRE(interrupts.size() == 1);
-  CHECK(read_part<InterruptSetPayload>(interrupts[0].payload)->start == 1);
+  CHECK(read_part<InterruptSetPayload>(interrupts[0].payload)->count == 2);
   area->address()[4] = std::byte{0x77};
   CHECK(server.bar0()[0x1004] == std::byte{0x77});
   CHECK(device->read(RegionIndex::bar0, 0, word));

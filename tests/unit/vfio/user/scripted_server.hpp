@@ -47,6 +47,14 @@ class ScriptedServer {
   std::size_t count(Command command);
   std::vector<Message> take(Command command);
 
+  // Config space, little-endian: at first all zeros, without a capability. While the client asks nothing.
+  std::uint16_t config16(std::size_t offset) const {
+    std::uint16_t value = 0;
+    std::memcpy(&value, &config_[offset], sizeof value);
+    return value;
+  }
+  void set_config16(std::size_t offset, std::uint16_t value) { std::memcpy(&config_[offset], &value, sizeof value); }
+
   std::byte* bar0() { return bar0_; }  // 0x1000 to 0x2000 are what a client may map
 
  private:
