@@ -12,7 +12,8 @@ namespace {
 constexpr std::size_t kCommand = 0x04;
 constexpr std::uint8_t kMemorySpace = 1u << 1;
 constexpr std::uint8_t kBusMaster = 1u << 2;
-constexpr std::uint32_t kCommandWritable = 0x0546;  // memory space, bus master, parity, SERR#, interrupt disable
+constexpr std::uint8_t kInterruptDisable = 1u << 2;  // of the register's upper byte: bit 10
+constexpr std::uint32_t kCommandWritable = 0x0546;   // memory space, bus master, parity, SERR#, interrupt disable
 constexpr std::uint32_t kStatusCapabilities = 0x0010;
 constexpr std::uint32_t kClassNvme = 0x010802;
 constexpr std::uint32_t kBarMemory64 = 0x4;
@@ -24,8 +25,13 @@ constexpr std::uint8_t kPowerStateMask = 0x03;
 constexpr std::uint8_t kD0 = 0;
 constexpr std::uint8_t kD3hot = 3;
 constexpr std::size_t kMsix = 0x50;
+constexpr std::size_t kMsixControl = kMsix + 3;  // the upper byte of Message Control
+constexpr std::uint8_t kMsixEnable = 1u << 7;
+constexpr std::uint8_t kMsixFunctionMask = 1u << 6;
 constexpr std::size_t kPcie = 0x60;
 constexpr std::size_t kMsi = 0xa0;
+constexpr std::size_t kMsiControl = kMsi + 2;
+constexpr std::uint8_t kMsiEnable = 1u << 0;
 constexpr std::size_t kDeviceControl = kPcie + 8;
 constexpr std::uint32_t kMsi64Bit = 1u << 7;
 constexpr std::uint32_t kFlrCapable = 1u << 28;
@@ -99,6 +105,23 @@ std::uint8_t ConfigSpace::power_state() const { return bytes_[kPowerState] & kPo
 
 void ConfigSpace::set_power_state(std::uint8_t state) {
   bytes_[kPowerState] = static_cast<std::uint8_t>((bytes_[kPowerState] & ~kPowerStateMask) | state);
+}
+
+bool ConfigSpace::interrupts_enabled(vfio::InterruptIndex kind) const {
+  if (kind == vfio::InterruptIndex::msix) return (bytes_[kMsixControl] & kMsixEnable) != 0;
+  if (kind == vfio::InterruptIndex::msi) return (bytes_[kMsiControl] & kMsiEnable) != 0;
+  return (bytes_[kCommand + 1] & kInterruptDisable) == 0;
+}
+
+bool ConfigSpace::msix_masked() const { return (bytes_[kMsixControl] & kMsixFunctionMask) != 0; }
+
+void ConfigSpace::enable_interrupts(vfio::InterruptIndex kind, bool on) {
+  const auto set = [&](std::size_t offset, std::uint8_t bit, bool value) {
+    bytes_[offset] = static_cast<std::uint8_t>(value ? bytes_[offset] | bit : bytes_[offset] & ~bit);
+  };
+  if (kind == vfio::InterruptIndex::msix) set(kMsixControl, kMsixEnable, on);
+  if (kind == vfio::InterruptIndex::msi) set(kMsiControl, kMsiEnable, on);
+  if (kind == vfio::InterruptIndex::intx) set(kCommand + 1, kInterruptDisable, !on);
 }
 
 bool ConfigSpace::bus_master() const { return power_state() == kD0 && (bytes_[kCommand] & kBusMaster) != 0; }

@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <span>
 
+#include "pollux/vfio/device.hpp"
+
 namespace pollux::softnvme {
 
 inline constexpr std::size_t kConfigSpaceBytes = 4096;
@@ -35,6 +37,13 @@ class ConfigSpace {
   // 5.3.1.4.1).
   bool bus_master() const;
   bool memory_space() const;
+
+  // Whether interrupts of a kind leave the function: MSI-X Enable, MSI Enable, Interrupt Disable clear. Of INTx only
+  // the bit is told: there is no pin. MSI-X may be on and masked as a whole, and then its interrupts stay pending.
+  bool interrupts_enabled(vfio::InterruptIndex kind) const;
+  bool msix_masked() const;
+  // As a host does who installs or removes a kind of interrupt: the bit that interrupts_enabled() looks at.
+  void enable_interrupts(vfio::InterruptIndex kind, bool on);
 
  private:
   std::uint8_t power_state() const;

@@ -192,8 +192,16 @@ Result<void> SoftDeviceThread::write(RegionIndex index, std::uint64_t offset, st
     return {};
   }
   if (config_space_.write(offset, from)) controller_.function_reset();
-  controller_.set_bus_master(config_space_.bus_master());
+  follow_config_space();
   return {};
+}
+
+// What config space says of the function holds from now on. With interrupts off what is posted is not made up for.
+void SoftDeviceThread::follow_config_space() {
+  controller_.set_bus_master(config_space_.bus_master());
+  const bool on = !installed_.empty() && config_space_.interrupts_enabled(installed_kind_);
+  controller_.set_interrupts(on || strict_ ? this : nullptr);
+  signal_pending();
 }
 
 // As the bus would: 8 or 4 aligned bytes at a time, and the dword around anything smaller.
@@ -238,11 +246,21 @@ Result<vfio::MappedArea> SoftDeviceThread::map(RegionIndex index, vfio::RegionAr
 Result<vfio::InterruptInfo> SoftDeviceThread::interrupt_info(InterruptIndex index) {
   vfio::InterruptInfo info;
   if (index == InterruptIndex::msix) info = {.count = vectors_, .eventfd = true, .noresize = true};
-  if (index == InterruptIndex::msi) info = {.count = msi_vectors(vectors_), .eventfd = true, .noresize = true};
+  if (index == InterruptIndex::msi && !strict_)
+    info = {.count = msi_vectors(vectors_), .eventfd = true, .noresize = true};
   return info;
 }
 
+// The kernel's part too: it enables what it installs.
 Result<void> SoftDeviceThread::set_interrupts(InterruptIndex index, std::span<const int> eventfds) {
+  if (Result<void> installed = install_eventfds(index, eventfds); !installed) return installed;
+  const std::lock_guard lock(gate_);
+  if (installed_kind_ == index) config_space_.enable_interrupts(index, !installed_.empty());
+  follow_config_space();
+  return {};
+}
+
+Result<void> SoftDeviceThread::install_eventfds(InterruptIndex index, std::span<const int> eventfds) {
   if (index > InterruptIndex::request) return no_such("interrupts", static_cast<unsigned>(index));
   const auto info = interrupt_info(index);
   if (const auto fits = vfio::check_eventfds(address_.text, index, *info, eventfds); !fits) return fits;
@@ -265,18 +283,36 @@ Result<void> SoftDeviceThread::set_interrupts(InterruptIndex index, std::span<co
   installed_kind_ = index;
   installed_.swap(next);
   const std::vector<Vector>& before = next;
-  for (std::size_t v = 0; v < std::min(before.size(), installed_.size()); ++v) {
-    if (before[v].pending) signal(static_cast<std::uint16_t>(v));
-  }
-  controller_.set_interrupts(installed_.empty() ? nullptr : this);
+  for (std::size_t v = 0; v < std::min(before.size(), installed_.size()); ++v)
+    installed_[v].pending = before[v].pending;
+  follow_config_space();
   return {};
 }
 
 void SoftDeviceThread::signal(std::uint16_t vector) {
-  if (vector >= installed_.size()) return;
+  const bool msix_on = config_space_.interrupts_enabled(InterruptIndex::msix);
+  if (strict_ && !msix_on && !config_space_.interrupts_enabled(InterruptIndex::intx)) return;
+  if (vector >= installed_.size() || (strict_ && !installed_[vector].eventfd)) {
+    if (strict_) controller_.fail();
+    return;
+  }
   Vector& target = installed_[vector];
   constexpr std::uint64_t kOne = 1;
-  target.pending = !target.eventfd || ::write(target.eventfd.get(), &kOne, sizeof kOne) != sizeof kOne;
+  const bool masked = !target.eventfd || (installed_kind_ == InterruptIndex::msix && config_space_.msix_masked());
+  target.pending = masked || ::write(target.eventfd.get(), &kOne, sizeof kOne) != sizeof kOne;
+}
+
+void SoftDeviceThread::signal_pending() {
+  if (installed_.empty() || !config_space_.interrupts_enabled(installed_kind_)) return;
+  for (std::size_t v = 0; v < installed_.size(); ++v) {
+    if (installed_[v].pending) signal(static_cast<std::uint16_t>(v));
+  }
+}
+
+void SoftDeviceThread::be_strict() {
+  const std::lock_guard lock(gate_);
+  strict_ = true;
+  follow_config_space();
 }
 
 // The kernel saves configuration space before a reset and restores it afterwards, bus master included
@@ -290,10 +326,9 @@ Result<void> SoftDeviceThread::reset() {
 Result<void> SoftDeviceThread::power_cycle() {
   const std::lock_guard lock(gate_);
   installed_.clear();
-  controller_.set_interrupts(nullptr);
   controller_.function_reset();
-  config_space_ = ConfigSpace(vectors_);
-  controller_.set_bus_master(config_space_.bus_master());
+  if (!strict_) config_space_ = ConfigSpace(vectors_);
+  follow_config_space();
   return doorbells_->renew();
 }
 

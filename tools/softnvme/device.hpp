@@ -61,11 +61,23 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
   void set_fault_hook(FaultHook* hook) override;
   std::string store_error() const override;
 
+  // For who keeps MSI-X Enable and its like himself, by config space, as behind a socket: set_interrupts() without
+  // these. Errors: as there.
+  Result<void> install_eventfds(vfio::InterruptIndex index, std::span<const int> eventfds);
+
+  // From now on an interrupt leaves the function while INTx is not disabled or MSI-X is enabled, for the admin queue
+  // on vector 0 always; one for a vector without an eventfd is a fatal error of the controller. There is no MSI, and
+  // power_cycle() leaves config space as it is. So targets behave that have no kernel between them and their host.
+  // Before anybody uses the device.
+  void be_strict();
+  bool is_strict() const { return strict_; }
+
   // The file behind what region_info() says can be mapped: an offset there is the same in BAR0. −1: nothing can.
   int mappable_file() const { return trap_ ? -1 : doorbells_->fd(); }
 
-  // What a power cycle of the function leaves: controller and config space as at first, interrupts off, and a doorbell
-  // page that nobody outside this process has mapped. The medium keeps its blocks. Error: no such page can be made.
+  // What a power cycle of the function leaves: controller and config space as at first (not after be_strict()),
+  // interrupts off, and a doorbell page that nobody outside this process has mapped. The medium keeps its blocks.
+  // Error: no such page can be made.
   Result<void> power_cycle();
 
  private:
@@ -84,6 +96,8 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
   void read_bar0(std::uint32_t offset, std::span<std::byte> into);
   void write_bar0(std::uint32_t offset, std::span<const std::byte> from);
   void signal(std::uint16_t vector) override;
+  void signal_pending();
+  void follow_config_space();
   void run();
 
   SoftSpace& space_;
@@ -99,6 +113,7 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
   Controller controller_;
   std::vector<Vector> installed_;  // empty: interrupts are off
   vfio::InterruptIndex installed_kind_ = vfio::InterruptIndex::msix;
+  bool strict_ = false;
   std::uint64_t doorbell_writes_ = 0;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <catch2/catch.hpp>
+#include <utility>
 
 #include "pollux/driver/spec/completion.hpp"
 #include "pollux/driver/spec/registers.hpp"
@@ -32,7 +33,7 @@ RawClient::~RawClient() {
 }
 
 Message RawClient::ask(Command command, std::vector<std::byte> payload, std::vector<int> fds) {
-  const std::uint16_t id = next_id_++;
+  const std::uint16_t id = id_of_all.value_or(next_id_++);
   REQUIRE(socket.send({.id = id, .command = command}, payload, fds));
   if (serve_) serve_();
   auto reply = socket.receive(kWaitNs);
@@ -112,15 +113,19 @@ void RawClient::bring_up(SharedFile& memory) {
   sq_tail_ = cq_head_ = 0;
   std::memset(memory.data(), 0, 3 * kPageBytes);
   REQUIRE(map(kIova, 3 * kPageBytes, {memory.fd()}) == 0);
-  write(VFIO_PCI_CONFIG_REGION_INDEX, 4, 6, 2);
+  constexpr std::uint64_t kCommand = 4, kBusMasterAndMemory = 6;
+  write(VFIO_PCI_CONFIG_REGION_INDEX, kCommand, read(VFIO_PCI_CONFIG_REGION_INDEX, kCommand, 2) | kBusMasterAndMemory,
+        2);
   vfio_region_info asked{};
   asked.argsz = 4096;
   const Message info = ask(Command::device_get_region_info, bytes_of(asked));
-  REQUIRE(info.fds.size() == 1);
-  if (doorbells != nullptr) munmap(doorbells, kPageBytes);
-  void* const page = mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, info.fds[0].get(), reg::kDoorbells);
-  REQUIRE(page != MAP_FAILED);
-  doorbells = static_cast<std::uint32_t*>(page);
+  if (doorbells != nullptr) munmap(std::exchange(doorbells, nullptr), kPageBytes);
+  if (!info.fds.empty()) {
+    void* const page =
+        mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, info.fds[0].get(), reg::kDoorbells);
+    REQUIRE(page != MAP_FAILED);
+    doorbells = static_cast<std::uint32_t*>(page);
+  }
   write(0, reg::kAqa, 0x000f'000f, 4);
   write(0, reg::kAsq, kIova, 8);
   write(0, reg::kAcq, kIova + kPageBytes, 8);
@@ -129,9 +134,14 @@ void RawClient::bring_up(SharedFile& memory) {
   while (nvme::csts::kRdy.of(read(0, reg::kCsts, 4)) == 0) REQUIRE(steady_clock().now_ns() < end_ns);
 }
 
-void RawClient::submit(const nvme::Command& command) {
+void RawClient::ring(std::uint32_t word, std::uint32_t value) {
+  if (doorbells == nullptr) return write(0, reg::kDoorbells + word * sizeof value, value, sizeof value);
+  __atomic_store_n(doorbells + word, value, __ATOMIC_RELEASE);
+}
+
+void RawClient::submit(const nvme::Command& command, std::optional<std::uint16_t> cid) {
   nvme::Command sent = command;
-  sent.cdw0 |= sq_tail_ << 16;
+  sent.cdw0 |= cid.value_or(sq_tail_) << 16;
   std::memcpy(memory_->data() + sq_tail_ * sizeof sent, &sent, sizeof sent);
   sq_tail_ = (sq_tail_ + 1) % 16;
   ring(0, sq_tail_);

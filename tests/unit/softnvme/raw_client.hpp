@@ -76,19 +76,20 @@ class RawClient {
   int set_irqs(std::uint32_t index, std::uint32_t flags, std::uint32_t start, std::uint32_t count,
                std::vector<int> fds = {}, std::vector<std::byte> data = {});
 
-  // Shares `memory` at kIova, switches bus master on, maps the doorbells, and enables the controller with admin queues
-  // of 16 entries in the first two pages of the memory.
+  // Shares `memory` at kIova, switches bus master on, maps the doorbells where the server lets it, and enables the
+  // controller with admin queues of 16 entries in the first two pages of the memory.
   void bring_up(SharedFile& memory);
-  void submit(const nvme::Command& command);  // its CID is its slot
-  void identify();                            // into the third page
-  bool answered();                            // the next command, within kWaitNs
-  void ring(std::uint32_t word, std::uint32_t value) { __atomic_store_n(doorbells + word, value, __ATOMIC_RELEASE); }
+  void submit(const nvme::Command& command, std::optional<std::uint16_t> cid = {});  // the CID is its slot else
+  void identify();                                                                   // into the third page
+  bool answered();                                                                   // the next command, within kWaitNs
+  void ring(std::uint32_t word, std::uint32_t value);
 
   static constexpr std::uint64_t kIova = 0x10'0000;
   static constexpr std::uint64_t kPageBytes = 4096;
 
   vfio::user::Socket socket;
-  std::uint32_t* doorbells = nullptr;
+  std::uint32_t* doorbells = nullptr;      // null: they are written by message
+  std::optional<std::uint16_t> id_of_all;  // of every message; else each has its own
 
  private:
   std::function<void()> serve_;

@@ -34,6 +34,9 @@ class Controller {
   // posted.
   void set_bus_master(bool enabled) { bus_master_ = enabled; }
 
+  // A fatal error that has its cause outside: CSTS.CFS, until a reset.
+  void fail() { state_.registers.set_fatal(); }
+
   // Function level reset: as after power-on, all queues gone.
   void function_reset();
 

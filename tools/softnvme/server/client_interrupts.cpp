@@ -57,8 +57,6 @@ Result<void> ClientInterrupts::set(std::span<const std::byte> payload, std::vect
     return refuse(wanted, EINVAL, fmt::format("there are {}", info->count));
   if (action != 0 && (action & ~kMasking) == 0) return refuse(wanted, EOPNOTSUPP, "they cannot be masked");
   if (action != VFIO_IRQ_SET_ACTION_TRIGGER) return refuse(wanted, EINVAL, "no action, or several");
-  if (!fds.empty() && data != VFIO_IRQ_SET_DATA_EVENTFD)
-    return refuse(wanted, EINVAL, fmt::format("{} descriptors with it", fds.size()));
   const std::span<const std::byte> chosen = payload.subspan(sizeof wanted);
   switch (data) {
     case VFIO_IRQ_SET_DATA_NONE:
@@ -76,7 +74,7 @@ Result<void> ClientInterrupts::set(std::span<const std::byte> payload, std::vect
 }
 
 Result<void> ClientInterrupts::turn_off(InterruptIndex index) {
-  Result<void> off = device_.set_interrupts(index, {});
+  Result<void> off = device_.install_eventfds(index, {});
   if (off && kind_ == index) eventfds_.clear();
   return off;
 }
@@ -94,7 +92,7 @@ Result<void> ClientInterrupts::install(const InterruptSetPayload& wanted, std::v
   for (std::size_t v = wanted.start; v < std::min(end, next.size()); ++v)
     next[v] = fds.empty() ? -1 : fds[v - wanted.start].get();
   if (next.empty()) return {};
-  if (Result<void> done = device_.set_interrupts(index, next); !done) return done;
+  if (Result<void> done = device_.install_eventfds(index, next); !done) return done;
   kind_ = index;
   eventfds_.resize(next.size());
   for (std::size_t v = wanted.start; v < std::min(end, next.size()); ++v)

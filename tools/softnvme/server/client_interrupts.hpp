@@ -1,6 +1,7 @@
 // A client's eventfds. VFIO_USER_DEVICE_SET_IRQS gives or takes ranges of vectors, a Device takes whole sets: this
-// keeps the set. Errors carry the errno that the reply wants. One thread. Source: the specification,
-// VFIO_USER_DEVICE_SET_IRQS; linux/vfio.h, struct vfio_irq_set.
+// keeps the set. Whether interrupts are enabled is config space's business, and the client's. Errors carry the errno
+// that the reply wants. One thread. Source: the specification, VFIO_USER_DEVICE_SET_IRQS; linux/vfio.h, struct
+// vfio_irq_set.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "pollux/vfio/device.hpp"
+#include "pollux/tools/softnvme/device.hpp"
 #include "pollux/vfio/file_descriptor.hpp"
 #include "pollux/vfio/user/protocol.hpp"
 
@@ -17,7 +18,7 @@ namespace pollux::softnvme::server {
 class ClientInterrupts {
  public:
   // The device outlives this.
-  explicit ClientInterrupts(vfio::Device& device) : device_(device) {}
+  explicit ClientInterrupts(SoftDeviceThread& device) : device_(device) {}
 
   // Does what the payload asks for. Errors: EINVAL (no such vectors, flags, descriptors that are too few or no
   // eventfds), EOPNOTSUPP (masking, which no kind of interrupt here offers).
@@ -29,7 +30,7 @@ class ClientInterrupts {
   Result<void> trigger(const vfio::user::InterruptSetPayload& wanted, std::span<const std::byte> chosen) const;
   Result<void> turn_off(vfio::InterruptIndex index);
 
-  vfio::Device& device_;
+  SoftDeviceThread& device_;
   vfio::InterruptIndex kind_ = vfio::InterruptIndex::msix;
   std::vector<vfio::FileDescriptor> eventfds_;  // of that kind, from vector 0 on; empty: none are installed
 };

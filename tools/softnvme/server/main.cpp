@@ -28,6 +28,7 @@ struct CommandLine {
   std::string socket;
   std::string mode = "0600";
   std::string options;
+  bool strict = false;
 };
 
 Result<mode_t> parse_mode(const std::string& text) {
@@ -75,7 +76,9 @@ void raise_file_limit() {
 Result<void> serve(const CommandLine& line) {
   const Result<mode_t> mode = parse_mode(line.mode);
   if (!mode) return std::unexpected(mode.error());
-  const Result<vfio::Address> address = vfio::Address::parse("soft:" + line.options);
+  std::string options = line.options;
+  if (line.strict) options += options.empty() ? "trap=1" : ",trap=1";  // doorbells by message
+  const Result<vfio::Address> address = vfio::Address::parse("soft:" + options);
   if (!address) return std::unexpected(address.error());
   std::signal(SIGPIPE, SIG_IGN);
   const Result<vfio::FileDescriptor> stop = hold_signals();
@@ -86,11 +89,13 @@ Result<void> serve(const CommandLine& line) {
   SoftSpace space({{0, ~0ull}});  // whatever its IOVAs, a client's memory is taken
   const Result<std::unique_ptr<vfio::Device>> device = space.attach(*address);
   if (!device) return std::unexpected(device.error());
+  auto& soft = static_cast<SoftDeviceThread&>(**device);
+  if (line.strict) soft.be_strict();
   const auto listener = server::Listener::create(line.socket, *mode);
   if (!listener) return std::unexpected(listener.error());
   bound_waits();
   server::say(fmt::format("serving {} at {}", address->text, line.socket));
-  return server::Server(space, static_cast<SoftDeviceThread&>(**device), **listener).run(stop->get());
+  return server::Server(space, soft, **listener).run(stop->get());
 }
 
 int report(std::string error) {
@@ -108,6 +113,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", POLLUX_VERSION);
   app.add_option("--socket", line.socket, "where clients connect")->required()->type_name("PATH");
   app.add_option("--mode", line.mode, "permissions of the socket, octal; 0600 if not given")->type_name("MODE");
+  app.add_flag("--strict", line.strict, "ask as much of clients as other targets do, and offer as little");
   app.add_option("OPTIONS", line.options, "those of a soft: address, as size=1GiB,null=1")->type_name("");
   try {
     app.parse(argc, argv);

@@ -38,11 +38,6 @@ Result<Reply> reply_to(Result<void> done, Reply reply = {}) {
   return reply;
 }
 
-std::size_t fds_taken(Command command) {
-  if (command == Command::device_set_irqs) return vfio::user::kMaxMessageFds;
-  return command == Command::dma_map ? 1 : 0;
-}
-
 }  // namespace
 
 Session::Session(vfio::IoAddressSpace& space, SoftDeviceThread& device, vfio::user::Socket socket,
@@ -90,8 +85,10 @@ Result<Reply> Session::answer(Message& message) {
   const Command command = message.header.command;
   const std::span<const std::byte> payload = message.payload;
   if (!agreed_ && command != Command::version) return refuse(EPROTO, "VFIO_USER_VERSION comes first");
-  if (message.fds.size() > fds_taken(command))
+  if (device_.is_strict() && message.fds.size() > kStrictMessageFds)
     return refuse(EINVAL, fmt::format("{} file descriptors with it", message.fds.size()));
+  // Descriptors that a message has no use for are closed with it: the specification does not forbid them, and there is
+  // an initiator that sends one with each DMA_UNMAP.
   switch (command) {
     case Command::version:
       return agree_on_version(payload);
@@ -131,15 +128,18 @@ Result<Reply> Session::agree_on_version(std::span<const std::byte> payload) {
   const auto text = payload.subspan(sizeof *theirs);
   const auto proposed = vfio::user::parse_capabilities({reinterpret_cast<const char*>(text.data()), text.size()});
   if (!proposed) return refuse(EINVAL, proposed.error().what);
-  write_multiple_ = proposed->write_multiple;
+  write_multiple_ = proposed->write_multiple && !device_.is_strict();
   agreed_ = true;
   Reply reply;
   append(reply.payload, VersionPayload{.minor = std::min(theirs->minor, vfio::user::kMinor)});
-  const std::string ours = vfio::user::format_capabilities({.max_msg_fds = kOfferedMessageFds,
-                                                            .max_data_xfer_size = vfio::user::kMaxTransferBytes,
-                                                            .max_dma_maps = MappingTable::kMaxMappings,
-                                                            .page_sizes = MappingTable::kGranuleBytes,
-                                                            .write_multiple = write_multiple_});
+  const std::string ours = device_.is_strict()
+                               ? fmt::format(R"({{"capabilities":{{"max_msg_fds":{},"max_data_xfer_size":{}}}}})",
+                                             kStrictMessageFds, vfio::user::kMaxTransferBytes)
+                               : vfio::user::format_capabilities({.max_msg_fds = kOfferedMessageFds,
+                                                                  .max_data_xfer_size = vfio::user::kMaxTransferBytes,
+                                                                  .max_dma_maps = MappingTable::kMaxMappings,
+                                                                  .page_sizes = MappingTable::kGranuleBytes,
+                                                                  .write_multiple = write_multiple_});
   const auto bytes = std::as_bytes(std::span(ours.c_str(), ours.size() + 1));  // with its NUL
   reply.payload.insert(reply.payload.end(), bytes.begin(), bytes.end());
   return reply;

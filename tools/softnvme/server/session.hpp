@@ -46,7 +46,8 @@ class Session {
 
   // Descriptors that a client is told it may send in one message. QEMU takes no server that offers more than 16.
   static constexpr std::uint32_t kOfferedMessageFds = 16;
-  static constexpr unsigned kToldRefusals = 8;  // of a session's; the rest is silence
+  static constexpr std::uint32_t kStrictMessageFds = 8;  // SoftDeviceThread::be_strict()
+  static constexpr unsigned kToldRefusals = 8;           // of a session's; the rest is silence
 
  private:
   Result<Reply> answer(vfio::user::Message& message);
