@@ -26,6 +26,18 @@ std::string key_of(const vfio::Address& address) {
 // "pci" leaves the way into the kernel open, and a token goes one of them alone.
 bool chooses_door(const vfio::Address& address) { return address.scheme != "pci" || !address.vf_token.empty(); }
 
+// The drive's own name, whichever namespaces its jobs want.
+std::string text_of(const vfio::Address& address) {
+  const std::string token = address.vf_token.empty() ? "" : ",vf_token=" + address.vf_token;
+  return (address.scheme == "pci" ? "" : address.scheme + ":") + address.target + token;
+}
+
+// What is wrong with one job's part of a drive that others may share.
+std::unexpected<Error> of_job(const Job& job, Error error) {
+  error.what = fmt::format("job \"{}\": {}", job.name, error.what);
+  return std::unexpected(std::move(error));
+}
+
 std::optional<unsigned> iommu_group(const vfio::Address& address) {
   if (!address.is_pci()) return std::nullopt;
   const auto function = vfio::Sysfs().function(address.target);  // one that is not there, opening it tells
@@ -49,7 +61,7 @@ Result<Devices> Devices::open(const JobList& list) {
     drive_of.push_back(static_cast<std::size_t>(found - devices.drives_.begin()));
     nsid_of.push_back(address->nsid.value_or(0));
     if (found == devices.drives_.end()) {
-      devices.drives_.push_back({.name = job.filename,
+      devices.drives_.push_back({.name = text_of(*address),
                                  .key = key,
                                  .address = *address,
                                  .group = iommu_group(*address),
@@ -60,9 +72,9 @@ Result<Devices> Devices::open(const JobList& list) {
     }
     found->jobs += job.numjobs;
     found->reconnect_ns = std::max(found->reconnect_ns, job.reconnect_ns);
-    if (!chooses_door(*address)) continue;
+    if (!address->is_pci() || !chooses_door(*address)) continue;
     if (chooses_door(found->address) && address->scheme != found->address.scheme) {
-      return fail(fmt::format("{} and {} are one function, opened in two ways", found->name, job.filename),
+      return fail(fmt::format("{} and {} are one function, opened in two ways", found->address.text, job.filename),
                   "name it in one way");
     }
     found->address = *address;
@@ -78,7 +90,11 @@ Result<Devices> Devices::open(const JobList& list) {
   for (std::size_t i = 0; i < list.jobs.size(); ++i) {
     Drive& drive = *devices.drives_[drive_of[i]].drive;
     auto ns = drive.open_namespace(nsid_of[i]);
-    if (!ns) return std::unexpected(ns.error());
+    if (!ns) return of_job(list.jobs[i], ns.error());
+    if (list.jobs[i].reconnect_ns != 0 && !drive.controller().device().may_come_back()) {
+      return of_job(list.jobs[i], {"reconnect waits for a server that comes back, and this device has none behind it",
+                                   "leave it out, or name a vfio-user: device", 0});
+    }
     const std::uint64_t to_ms = nvme::cap::kTo.of(drive.controller().cap()) * nvme::cap::kTimeoutUnitMs;
     devices.placed_.push_back({&list.jobs[i], drive_of[i], *ns, 2 * to_ms * kNsPerMs});
   }
@@ -100,15 +116,10 @@ Result<void> Devices::open_drive(Opened& opened) {
   const auto wanted = static_cast<std::uint16_t>(std::min(opened.jobs, kMaxJobs));
   const auto reconnect_ms = static_cast<std::uint32_t>(std::min(opened.reconnect_ns / kNsPerMs, kMaxReconnectMs));
   auto drive = Drive::open(
-      opened.address.text,
+      text_of(opened.address),
       {.schemes = schemes, .space = space_of_group(opened), .io_queues = wanted, .reconnect_ms = reconnect_ms});
   if (!drive) return std::unexpected(drive.error());
   opened.drive = std::move(*drive);
-  if (reconnect_ms != 0 && !opened.drive->controller().device().may_come_back()) {
-    return fail(fmt::format("{}: reconnect waits for a server that comes back, and this device has none behind it",
-                            opened.name),
-                "leave it out, or name a vfio-user: device");
-  }
   const std::string warning = opened.drive->space()->io().warning();
   if (!warning.empty()) note("warning: " + opened.name + ": " + warning);
   const unsigned granted = opened.drive->controller().io_queue_limit();
@@ -129,14 +140,14 @@ Result<std::unique_ptr<PolluxEngine>> Devices::engine_for(const PlannedJob& plan
   options.reissue_writes = job.reissue_writes;
   options.timeout_ms = static_cast<std::uint32_t>(job.io_timeout_ns / kNsPerMs);
   auto channel = drive.open_channel(planned.ns, options);
-  if (!channel) return std::unexpected(channel.error());
+  if (!channel) return of_job(job, channel.error());
   const unsigned depth = (*channel)->depth();
   if (depth < job.iodepth) {
     note(fmt::format("note: iodepth={} of job \"{}\" was lowered to {}, which is what a queue of {} holds", job.iodepth,
                      job.name, depth, job.filename));
   }
   auto buffer = drive.allocate(depth * job.bs);
-  if (!buffer) return std::unexpected(buffer.error());
+  if (!buffer) return of_job(job, buffer.error());
   if (buffer->memory().fell_back()) {
     note("note: no 2 MiB hugepages free, using ordinary pages: sysctl vm.nr_hugepages=64, or more, makes some");
   }

@@ -45,7 +45,7 @@ class Devices {
 
  private:
   struct Opened {
-    std::string name;               // the address as first given, for messages
+    std::string name;               // its address without a namespace, for messages
     std::string key;                // what two names of one device have in common
     vfio::Address address;          // the one to open, which says most
     std::optional<unsigned> group;  // of the IOMMU

@@ -11,8 +11,10 @@ Result<std::uint16_t> Controller::take_queue_id() {
   const std::lock_guard lock(mutex_);
   const auto free = std::find_if(queue_ids_.begin(), queue_ids_.end(), [](const QueueId& id) { return !id.taken; });
   if (free == queue_ids_.end()) {
-    return error({fmt::format("all {} I/O queue pairs that were asked for and granted are in use", io_queue_limit_),
-                  fmt::format("use at most {} channels", io_queue_limit_)});
+    const bool granted_all = io_queue_limit_ >= wants_.io_queues;
+    return error({fmt::format("no I/O queue pair is left of {} that the controller granted", io_queue_limit_),
+                  granted_all ? fmt::format("open the drive with more (OpenOptions::io_queues is {})", wants_.io_queues)
+                              : "it grants no more: close a channel, or let jobs share one"});
   }
   free->taken = true;
   return static_cast<std::uint16_t>(free - queue_ids_.begin() + 1);
@@ -57,7 +59,7 @@ Result<const vfio::Eventfd*> Controller::interrupt(std::uint16_t qid) {
   }
   if (qid < eventfds_.size()) return &eventfds_[qid];
   return error({fmt::format("there is no MSI-X vector for I/O queue {}: the device has {}", qid, eventfds_.size()),
-                "poll it, or use fewer channels"});
+                eventfds_.size() > 2 ? "poll it, or use fewer channels" : "poll it"});
 }
 
 Result<std::uint64_t> Controller::create_queue(const IoQueue& queue) {

@@ -46,6 +46,8 @@ TEST_CASE("one channel more than there are queues is a clear answer, and one giv
   INFO(refused.error().message());
   CHECK(refused.error().message().find(std::to_string(granted)) != std::string::npos);
   CHECK(refused.error().message().find('\n') == std::string::npos);
+  // What helps: asking for more, unless more were asked for than the controller has.
+  CHECK((refused.error().advice.find("io_queues") != std::string::npos) == (granted == options.io_queues));
 
   for (const auto& channel : channels) CHECK(read(*channel, 0, buffer.slice(0, kPage)).ok());
   channels.erase(channels.begin() + granted / 2);

@@ -167,6 +167,26 @@ TEST_CASE("one function that two jobs name by two doors is refused before anythi
   CHECK(has(result.err, "group:0000:02:00.0 and iommufd:0000:02:00.0 are one function, opened in two ways"));
 }
 
+TEST_CASE("what is wrong with one job of a drive's is told under that job's name, and no other's") {
+  const std::string good = "--filename=soft:size=1MiB,ns=1";
+  const std::vector<std::string> wrong[] = {{"--filename=soft:size=1MiB,ns=7"},
+                                            {good, "--reconnect=1s"},
+                                            {good, "--iodepth=4095", "--bs=32k", "--size=1M", "--wait=monitor"},
+                                            {good, "--bs=2M"}};
+  for (const auto& options : wrong) {
+    std::vector<std::string> arguments = {"--name=first", good, "--name=second"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const auto result = bench(arguments);
+    INFO(result.err);
+    if (options.back() == "--wait=monitor" && result.exit_code == 0) continue;  // a processor that has it
+    CHECK(result.exit_code == 1);
+    CHECK(lines(result.err) == 1);
+    CHECK(has(result.err, "job \"second\": "));
+    CHECK_FALSE(has(result.err, "first"));
+    if (options.size() == 1) CHECK_FALSE(has(result.err, "ns=1"));
+  }
+}
+
 TEST_CASE("an output file that cannot be written is named before anything runs") {
   const auto result = bench({"--filename=soft:size=1MiB", "--output=/nonexistent/report"});
   CHECK(result.exit_code == 1);
@@ -272,8 +292,10 @@ TEST_CASE("a verified mix goes on where a server that was killed comes back, and
 TEST_CASE("without reconnect the death of the server ends the run, and the cause is said") {
   pollux::softnvme::Folder folder;
   pollux::softnvme::ServerProgram server(folder, {"size=16MiB"});
-  auto run = std::async(std::launch::async,
-                        [&] { return endless({}, {"--filename=vfio-user:" + folder.socket, "--rw=randread"}); });
+  auto run = std::async(std::launch::async, [&] {
+    return bench(
+        {"--filename=vfio-user:" + folder.socket, "--rw=randread", "--iodepth=8", "--time_based", "--runtime=1h"});
+  });
   CHECK(server.says("connected"));
   pollux::steady_clock().pause_ns(200 * pollux::kNsPerMs);
   CHECK(server.end(SIGKILL) == -1);
