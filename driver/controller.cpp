@@ -168,6 +168,13 @@ std::uint64_t Controller::max_transfer_bytes() const {
   return identity_.mdts == 0 ? 0 : kPageBytes << std::min<unsigned>(identity_.mdts, kMaxMdts);
 }
 
+bool Controller::knows_command_sets() const { return (cap::kCss.of(cap_) & cap::kCssIoSets) != 0; }
+
+bool Controller::describes_namespaces() const {
+  constexpr std::uint32_t kVersion13 = 0x0001'0300;
+  return version_ >= kVersion13 || knows_command_sets();
+}
+
 std::uint32_t Controller::max_queue_entries() const { return static_cast<std::uint32_t>(cap::kMqes.of(cap_)) + 1; }
 
 Result<AdminResult> Controller::admin(const Command& command, std::span<std::byte> data, DataDirection direction) {

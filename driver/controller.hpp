@@ -20,6 +20,7 @@
 #include "pollux/dma/space.hpp"
 #include "pollux/driver/admin_queue.hpp"
 #include "pollux/driver/event.hpp"
+#include "pollux/driver/namespace_identity.hpp"
 #include "pollux/driver/registers.hpp"
 #include "pollux/driver/shadow_doorbells.hpp"
 #include "pollux/driver/spec/field.hpp"
@@ -48,16 +49,6 @@ struct Pulse {
   constexpr std::uint64_t epoch() const { return kEpoch.of(word); }
   constexpr Phase phase() const { return static_cast<Phase>(kPhase.of(word)); }
   constexpr std::uint32_t tick_ms() const { return static_cast<std::uint32_t>(kTick.of(word)); }
-};
-
-// What tells a namespace from another, and from what it was before it was formatted.
-struct NamespaceIdentity {
-  std::uint32_t nsid = 0;    // 0: none
-  unsigned block_shift = 0;  // a block is 2^n bytes
-  std::array<std::uint8_t, 16> nguid{};
-  std::array<std::uint8_t, 8> eui64{};
-
-  bool operator==(const NamespaceIdentity&) const = default;
 };
 
 // What the controller is told of an I/O queue pair.
@@ -130,6 +121,8 @@ class Controller {
   std::uint16_t io_queue_limit() const { return io_queue_limit_; }  // queue pairs that the controller granted
   bool uses_shadow_doorbells();
   bool supports(std::uint16_t oncs_bit) const { return (identity_.oncs & oncs_bit) != 0; }
+  bool knows_command_sets() const;    // more than the NVM command set: CAP.CSS
+  bool describes_namespaces() const;  // answers CNS 03h: since NVMe 1.3, and where it knows several command sets
 
   // Sends an admin command and waits, at most kAdminTimeoutMs. `data`: what the controller returns or is given, at most
   // one page. An error status of the controller is a Result with that status, not an Error. A Set Features that

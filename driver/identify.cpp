@@ -2,21 +2,36 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <span>
 
 namespace pollux::nvme {
 namespace {
 
+struct Name {
+  CommandSet set;
+  const char* name;
+};
+
+constexpr Name kNames[] = {
+    {CommandSet::nvm, "NVM"},
+    {CommandSet::key_value, "key value"},
+    {CommandSet::zoned, "zoned"},
+    {CommandSet::local_memory, "subsystem local memory"},
+    {CommandSet::computational_programs, "computational programs"},
+};
+
 std::unexpected<Error> error(Controller& controller, std::string what) {
   return fail(controller.device().address().text + ": " + what);
 }
 
-// CSI stays 0, the NVM command set.
-Result<Status> ask(Controller& controller, Cns cns, std::uint32_t nsid, std::span<std::byte> into) {
+Result<Status> ask(Controller& controller, Cns cns, std::uint32_t nsid, std::span<std::byte> into,
+                   CommandSet set = CommandSet::nvm) {
   Command command;
   command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::identify);
   command.nsid = nsid;
   command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(cns));
+  command.cdw11 = identify::kCsi.put(0u, static_cast<std::uint64_t>(set));
   const auto result = controller.admin(command, into, DataDirection::from_controller);
   if (!result) return std::unexpected(result.error());
   return result->status;
@@ -77,22 +92,34 @@ Result<IdentifyControllerNvm> identify_nvm(Controller& controller) {
 }
 
 Result<std::vector<NsId>> namespace_descriptors(Controller& controller, std::uint32_t nsid) {
-  std::vector<std::uint8_t> page(kIdentifyBytes);
-  const auto status = ask(controller, Cns::ns_descriptors, nsid, std::as_writable_bytes(std::span(page)));
+  if (!controller.describes_namespaces()) return std::vector<NsId>{};
+  std::vector<std::byte> page(kIdentifyBytes);
+  const auto status = ask(controller, Cns::ns_descriptors, nsid, page);
   if (!status) return std::unexpected(status.error());
-  std::vector<NsId> ids;
-  if (!status->ok()) return ids;
-  std::size_t at = 0;
-  while (at + sizeof(NsDescriptor) <= page.size()) {
-    NsDescriptor descriptor;
-    std::memcpy(&descriptor, &page[at], sizeof descriptor);
-    at += sizeof descriptor;
-    if (descriptor.nidl == 0 || descriptor.nidl > page.size() - at) break;
-    const auto value = page.begin() + static_cast<std::ptrdiff_t>(at);
-    ids.push_back({static_cast<NsIdType>(descriptor.nidt), {value, value + descriptor.nidl}});
-    at += descriptor.nidl;
+  return status->ok() ? parse_ns_descriptors(page) : std::vector<NsId>{};
+}
+
+Result<CommandSet> command_set(Controller& controller, std::uint32_t nsid, std::span<const NsId> descriptors) {
+  for (const NsId& descriptor : descriptors) {
+    if (descriptor.type == NsIdType::csi && descriptor.value.size() == 1)
+      return static_cast<CommandSet>(descriptor.value.front());
   }
-  return ids;
+  if (!controller.knows_command_sets()) return CommandSet::nvm;
+  for (const Name& one : kNames) {
+    std::vector<std::uint32_t> list(kNsListEntries);
+    const auto status =
+        ask(controller, Cns::command_set_active_ns_list, nsid - 1, std::as_writable_bytes(std::span(list)), one.set);
+    if (!status) return std::unexpected(status.error());
+    if (status->ok() && list.front() == nsid) return one.set;
+  }
+  return error(controller, fmt::format("the controller knows several command sets, and does not tell which one "
+                                       "namespace {} has (Identify, CNS 03h and 07h)",
+                                       nsid));
+}
+
+const char* name_of(CommandSet set) {
+  const auto* const found = std::ranges::find(kNames, set, &Name::set);
+  return found != std::end(kNames) ? found->name : "unknown";
 }
 
 Result<SmartLog> smart_log(Controller& controller) {

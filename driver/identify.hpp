@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "pollux/driver/controller.hpp"
+#include "pollux/driver/namespace_identity.hpp"
 #include "pollux/driver/spec/identify.hpp"
 #include "pollux/driver/spec/log.hpp"
 
@@ -25,12 +27,16 @@ Result<IdentifyNamespace> identify_namespace(Controller& controller, std::uint32
 // The limits of the NVM command set; all zeros, which is "none reported", before NVMe 2.0.
 Result<IdentifyControllerNvm> identify_nvm(Controller& controller);
 
-// Namespace identification descriptors; empty where the controller has none.
-struct NsId {
-  NsIdType type;
-  std::vector<std::uint8_t> value;
-};
+// Namespace identification descriptors; empty where the controller has none, as before NVMe 1.3.
 Result<std::vector<NsId>> namespace_descriptors(Controller& controller, std::uint32_t nsid);
+
+// The command set of an active namespace with these descriptors: what they say, else in whose list of active namespaces
+// (CNS 07h) it stands; the NVM command set where the controller knows no other (CAP.CSS). Error besides: a controller
+// that knows several, and of which neither tells.
+Result<CommandSet> command_set(Controller& controller, std::uint32_t nsid, std::span<const NsId> descriptors);
+
+// "zoned", "key value", …; "unknown".
+const char* name_of(CommandSet set);
 
 Result<SmartLog> smart_log(Controller& controller);
 

@@ -1,7 +1,6 @@
 #include "pollux/driver/block/drive.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "pollux/driver/identify.hpp"
 #include "pollux/vfio/address_spelling.hpp"
@@ -72,10 +71,38 @@ Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
   const auto active = nvme::active_namespaces(*controller_);
   if (!active) return std::unexpected(active.error());
   if (active->empty()) return fail(address_.text + ": the controller has no active namespace", "create one");
-  if (nsid == 0) nsid = address_.nsid.value_or(active->front());
+  if (nsid == 0) nsid = address_.nsid.value_or(0);
+  if (nsid == 0) return open_first(*active);
   if (!std::binary_search(active->begin(), active->end(), nsid)) {
     return fail(fmt::format("{}: there is no active namespace {}", address_.text, nsid),
                 fmt::format("active: {}", fmt::join(*active, ", ")));
+  }
+  return open_active(nsid);
+}
+
+// The error, where none can be driven, is that of the first.
+Result<Namespace> Drive::open_first(std::span<const std::uint32_t> active) {
+  const std::uint64_t deadline_ns = controller_->clock().now_ns() + nvme::kNamespacesTimeoutMs * kNsPerMs;
+  const Result<Namespace> first = open_active(active.front());
+  for (const std::uint32_t nsid : active.subspan(1)) {
+    if (first || controller_->clock().now_ns() > deadline_ns) return first;
+    if (auto other = open_active(nsid)) return other;
+  }
+  return first;
+}
+
+Result<Namespace> Drive::open_active(std::uint32_t nsid) {
+  const auto refuse = [&](std::string_view why, std::string_view advice) {
+    return fail(fmt::format("{}: namespace {} {}", address_.text, nsid, why), std::string(advice));
+  };
+  const auto descriptors = nvme::namespace_descriptors(*controller_, nsid);
+  if (!descriptors) return std::unexpected(descriptors.error());
+  const auto set = nvme::command_set(*controller_, nsid, *descriptors);
+  if (!set) return std::unexpected(set.error());
+  if (*set != nvme::CommandSet::nvm) {
+    return refuse(fmt::format("is of the {} command set (CSI {:02X}h), pollux drives that of NVM (00h)",
+                              nvme::name_of(*set), static_cast<unsigned>(*set)),
+                  "name another namespace with ,ns=N, or leave this one to the kernel");
   }
   const auto identified = nvme::identify_namespace(*controller_, nsid);
   if (!identified) return std::unexpected(identified.error());
@@ -84,18 +111,26 @@ Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
   if (!limits) return std::unexpected(limits.error());
 
   const nvme::LbaFormat format = nvme::format_of(id);
-  const auto refuse = [&](std::string why) {
-    return fail(fmt::format("{}: namespace {} {}", address_.text, nsid, why), "format it without (nvme format)");
-  };
-  if (id.nsze == 0) return refuse("reports a size of 0");
+  if (id.nsze == 0) return refuse("reports a size of 0", "name another one with ,ns=N");
   if (format.lbads < kMinBlockShift || format.lbads > kMaxBlockShift) {
     return refuse(fmt::format("has blocks of 2^{} bytes, pollux drives 2^{} to 2^{}", format.lbads, kMinBlockShift,
-                              kMaxBlockShift));
+                              kMaxBlockShift),
+                  "give it a format with such blocks (nvme format --block-size=4096), which erases it");
   }
-  if (id.nsze > (~std::uint64_t{0} >> format.lbads)) return refuse("reports a size that no address reaches");
-  if (format.ms != 0) return refuse(fmt::format("has {} bytes of metadata a block", format.ms));
-  if (nvme::dps::kPit.of(id.dps) != 0) return refuse("has end-to-end protection enabled");
+  if (id.nsze > (~std::uint64_t{0} >> format.lbads)) {
+    return refuse("reports a size that no address reaches", "name another one with ,ns=N");
+  }
+  if (format.ms != 0) {
+    return refuse(fmt::format("has {} bytes of metadata a block", format.ms),
+                  "give it a format without metadata (nvme id-ns lists them, with ms:0; nvme format --lbaf=N), which "
+                  "erases it");
+  }
+  if (nvme::dps::kPit.of(id.dps) != 0) {
+    return refuse("has end-to-end protection enabled",
+                  "give it a format without protection information (nvme format --pi=0), which erases it");
+  }
 
+  const nvme::NamespaceIdentity identity = nvme::identity_of(nsid, id, *descriptors);
   Namespace ns;
   ns.nsid = nsid;
   ns.block_size_bytes = 1u << format.lbads;
@@ -104,8 +139,8 @@ Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
   ns.volatile_write_cache = (controller_->identity().vwc & 1) != 0;
   if (controller_->supports(nvme::oncs::kWriteZeroes)) ns.write_zeroes_blocks = write_zeroes_blocks(*limits, format);
   if (controller_->supports(nvme::oncs::kDatasetManagement)) set_deallocate_limits(*limits, ns);
-  std::memcpy(ns.nguid, id.nguid, sizeof ns.nguid);
-  std::memcpy(ns.eui64, id.eui64, sizeof ns.eui64);
+  std::ranges::copy(identity.nguid, ns.nguid);
+  std::ranges::copy(identity.eui64, ns.eui64);
   return ns;
 }
 

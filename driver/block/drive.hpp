@@ -42,8 +42,9 @@ class Drive {
   // Shuts the controller down (CC.SHN), bounded by RTD3E, and gives the device back. Channels are destroyed before.
   ~Drive() = default;
 
-  // The namespace that `nsid` names; 0: the address's `,ns=N`, else the first active one.
-  // Errors: not active (says which are), a format that pollux does not drive (metadata, protection information).
+  // The namespace that `nsid` names; 0: the address's `,ns=N`, else the first active one that pollux drives.
+  // Errors: not active (says which are), another command set than NVM (zoned, key value, …; says which), a format that
+  // pollux does not drive (metadata, protection information).
   Result<Namespace> open_namespace(std::uint32_t nsid = 0);
 
   // Errors: no queue left (says how many the controller granted).
@@ -78,6 +79,9 @@ class Drive {
  private:
   Drive(std::unique_ptr<nvme::Controller> controller, vfio::Address address)
       : controller_(std::move(controller)), address_(std::move(address)) {}
+
+  Result<Namespace> open_first(std::span<const std::uint32_t> active);
+  Result<Namespace> open_active(std::uint32_t nsid);
 
   std::unique_ptr<nvme::Controller> controller_;
   vfio::Address address_;

@@ -91,6 +91,7 @@ enum class Cns : std::uint8_t {
   active_ns_list = 0x02,
   ns_descriptors = 0x03,
   command_set_controller = 0x06,
+  command_set_active_ns_list = 0x07,
   primary_controller_capabilities = 0x14,
   secondary_controller_list = 0x15,
 };

@@ -257,6 +257,15 @@ static_assert(sizeof(NsDescriptor) == 4);
 
 enum class NsIdType : std::uint8_t { eui64 = 1, nguid = 2, uuid = 3, csi = 4 };
 
+// Command Set Identifier (CSI), figure 274; from 3 on, NVMe base 2.1.
+enum class CommandSet : std::uint8_t {
+  nvm = 0,
+  key_value = 1,
+  zoned = 2,
+  local_memory = 3,
+  computational_programs = 4
+};
+
 // Primary Controller Capabilities, CNS 14h. VQ: a submission and a completion queue. VI: an interrupt vector.
 struct PrimaryControllerCapabilities {
   std::uint16_t cntlid;

@@ -1,5 +1,6 @@
 // The status field of a completion. NVMe base 2.0c, 3.3.3.2.1; values: figures 94 to 102, NVM command set 1.0c,
-// figure 16.
+// figure 16; those of the Key Value and Zoned Namespace command sets and of flexible data placement (TP4146), so that
+// they are told by name where a controller answers with one.
 #pragma once
 
 #include <cstdint>
@@ -48,11 +49,19 @@ enum class StatusCode : std::uint16_t {
   transient_transport_error = 0x022,
   command_prohibited_by_lockdown = 0x023,
   admin_media_not_ready = 0x024,
+  fdp_disabled = 0x029,
+  invalid_placement_handle_list = 0x02a,
   lba_out_of_range = 0x080,
   capacity_exceeded = 0x081,
   namespace_not_ready = 0x082,
   reservation_conflict = 0x083,
   format_in_progress = 0x084,
+  // of the key value command set
+  invalid_value_size = 0x085,
+  invalid_key_size = 0x086,
+  key_does_not_exist = 0x087,
+  unrecovered_error = 0x088,
+  key_exists = 0x089,
   // command specific status
   cq_invalid = 0x100,
   invalid_queue_identifier = 0x101,
@@ -102,6 +111,17 @@ enum class StatusCode : std::uint16_t {
   invalid_protection_information = 0x181,
   write_to_read_only_range = 0x182,
   command_size_limit_exceeded = 0x183,
+  // of the zoned namespace command set
+  invalid_zone_operation_request = 0x1b6,
+  zrwa_resources_unavailable = 0x1b7,
+  zone_boundary_error = 0x1b8,
+  zone_is_full = 0x1b9,
+  zone_is_read_only = 0x1ba,
+  zone_is_offline = 0x1bb,
+  zone_invalid_write = 0x1bc,
+  too_many_active_zones = 0x1bd,
+  too_many_open_zones = 0x1be,
+  invalid_zone_state_transition = 0x1bf,
   // media and data integrity errors
   write_fault = 0x280,
   unrecovered_read_error = 0x281,

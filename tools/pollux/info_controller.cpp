@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <span>
+
 #include "pollux/driver/identify.hpp"
 #include "pollux/driver/spec/identify.hpp"
 #include "pollux/driver/spec/registers.hpp"
@@ -86,15 +89,13 @@ Result<void> add_registers(Tree& tree, nvme::Controller& controller) {
 }
 
 // The format in use, as the namespace names it. Every number here was written by the device.
-Tree namespace_of(std::uint32_t nsid, const nvme::IdentifyNamespace& identity) {
-  Tree facts;
-  facts["nsid"] = nsid;
+void add_format(Tree& facts, const nvme::IdentifyNamespace& identity) {
   const auto index = nvme::flbas::kIndexHigh.of(identity.flbas) * 16 + nvme::flbas::kIndexLow.of(identity.flbas);
   const nvme::LbaFormat& format = identity.lbaf[index];
   facts["blocks"] = identity.nsze;
   if (format.lbads < 9 || format.lbads > 32) {
     facts["format"] = fmt::format("LBA format {} names a block of 2^{} bytes", index, format.lbads);
-    return facts;
+    return;
   }
   const std::uint64_t block_bytes = std::uint64_t{1} << format.lbads;
   facts["block_bytes"] = block_bytes;
@@ -104,6 +105,35 @@ Tree namespace_of(std::uint32_t nsid, const nvme::IdentifyNamespace& identity) {
     facts["size_bytes"] = identity.nsze * block_bytes;
   facts["metadata_bytes"] = std::uint64_t{format.ms};
   facts["protection"] = nvme::dps::kPit.of(identity.dps);
+}
+
+// Of namespaces that pollux does not drive, too: what they are. One that cannot be identified costs the others nothing.
+Tree namespace_of(nvme::Controller& controller, std::uint32_t nsid) {
+  Tree facts;
+  facts["nsid"] = nsid;
+  const auto descriptors = nvme::namespace_descriptors(controller, nsid);
+  const auto set = descriptors ? nvme::command_set(controller, nsid, *descriptors)
+                               : Result<nvme::CommandSet>(std::unexpected(descriptors.error()));
+  if (!set) {
+    facts["error"] = set.error().what;
+    return facts;
+  }
+  facts["command_set"] = nvme::name_of(*set);
+  if (*set != nvme::CommandSet::nvm && *set != nvme::CommandSet::zoned) return facts;  // which have blocks
+  const auto identified = nvme::identify_namespace(controller, nsid);
+  if (!identified) {
+    facts["error"] = identified.error().what;
+    return facts;
+  }
+  add_format(facts, *identified);
+  const nvme::NamespaceIdentity identity = nvme::identity_of(nsid, *identified, *descriptors);
+  const auto add_id = [&](const char* name, std::span<const std::uint8_t> bytes) {
+    const bool is_there = std::ranges::any_of(bytes, [](std::uint8_t byte) { return byte != 0; });
+    if (is_there) facts[name] = fmt::format("{:02x}", fmt::join(bytes, ""));
+  };
+  add_id("NGUID", identity.nguid);
+  add_id("EUI64", identity.eui64);
+  add_id("UUID", identity.uuid);
   return facts;
 }
 
@@ -111,11 +141,7 @@ Result<void> add_namespaces(Tree& tree, nvme::Controller& controller) {
   const auto active = nvme::active_namespaces(controller);
   if (!active) return std::unexpected(active.error());
   Tree rows = Tree::array();
-  for (const std::uint32_t nsid : *active) {
-    const auto identity = nvme::identify_namespace(controller, nsid);
-    if (!identity) return std::unexpected(identity.error());
-    rows.push_back(namespace_of(nsid, *identity));
-  }
+  for (const std::uint32_t nsid : *active) rows.push_back(namespace_of(controller, nsid));
   tree["namespaces"] = rows;
   return {};
 }

@@ -80,6 +80,8 @@ int theirs(Cns value) {
       return NVME_IDENTIFY_CNS_NS_DESC_LIST;
     case command_set_controller:
       return NVME_IDENTIFY_CNS_CSI_CTRL;
+    case command_set_active_ns_list:
+      return NVME_IDENTIFY_CNS_CSI_NS_ACTIVE_LIST;
     case primary_controller_capabilities:
       return NVME_IDENTIFY_CNS_PRIMARY_CTRL_CAP;
     case secondary_controller_list:
@@ -149,6 +151,23 @@ int theirs(NsIdType value) {
       return NVME_NIDT_UUID;
     case csi:
       return NVME_NIDT_CSI;
+  }
+  return kNone;
+}
+
+int theirs(CommandSet value) {
+  using enum CommandSet;
+  switch (value) {
+    case nvm:
+      return NVME_CSI_NVM;
+    case key_value:
+      return NVME_CSI_KV;
+    case zoned:
+      return NVME_CSI_ZNS;
+    case local_memory:  // not in libnvme 1.3
+      return 3;
+    case computational_programs:
+      return 4;
   }
   return kNone;
 }
@@ -224,7 +243,8 @@ TEST_CASE("an admin opcode has libnvme's value") { CHECK(check_all<AdminOpcode>(
 
 TEST_CASE("an I/O opcode has libnvme's value") { CHECK(check_all<IoOpcode>() == 8); }
 
-TEST_CASE("a CNS value has libnvme's value") { CHECK(check_all<Cns>() == 7); }
+TEST_CASE("a command set identifier has libnvme's value") { CHECK(check_all<CommandSet>() == 5); }
+TEST_CASE("a CNS value has libnvme's value") { CHECK(check_all<Cns>() == 8); }
 
 TEST_CASE("a log page identifier has libnvme's value") { CHECK(check_all<LogId>() == 6); }
 

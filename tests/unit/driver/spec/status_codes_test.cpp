@@ -102,6 +102,21 @@ int theirs(StatusCode code) {
       return generic(NVME_SC_RESERVATION_CONFLICT);
     case format_in_progress:
       return generic(NVME_SC_FORMAT_IN_PROGRESS);
+    // Not in libnvme 1.3: the specifications' own numbers.
+    case fdp_disabled:
+      return generic(0x29);
+    case invalid_placement_handle_list:
+      return generic(0x2a);
+    case invalid_value_size:
+      return generic(0x85);
+    case invalid_key_size:
+      return generic(0x86);
+    case key_does_not_exist:
+      return generic(0x87);
+    case unrecovered_error:
+      return generic(0x88);
+    case key_exists:
+      return generic(0x89);
     case cq_invalid:
       return specific(NVME_SC_CQ_INVALID);
     case invalid_queue_identifier:
@@ -198,6 +213,26 @@ int theirs(StatusCode code) {
       return specific(NVME_SC_READ_ONLY);
     case command_size_limit_exceeded:
       return specific(NVME_SC_CMD_SIZE_LIMIT_EXCEEDED);
+    case invalid_zone_operation_request:
+      return specific(NVME_SC_ZNS_INVALID_OP_REQUEST);
+    case zrwa_resources_unavailable:
+      return specific(NVME_SC_ZNS_ZRWA_RESOURCES_UNAVAILABLE);
+    case zone_boundary_error:
+      return specific(NVME_SC_ZNS_BOUNDARY_ERROR);
+    case zone_is_full:
+      return specific(NVME_SC_ZNS_FULL);
+    case zone_is_read_only:
+      return specific(NVME_SC_ZNS_READ_ONLY);
+    case zone_is_offline:
+      return specific(NVME_SC_ZNS_OFFLINE);
+    case zone_invalid_write:
+      return specific(NVME_SC_ZNS_INVALID_WRITE);
+    case too_many_active_zones:
+      return specific(NVME_SC_ZNS_TOO_MANY_ACTIVE);
+    case too_many_open_zones:
+      return specific(NVME_SC_ZNS_TOO_MANY_OPENS);
+    case invalid_zone_state_transition:
+      return specific(NVME_SC_ZNS_INVAL_TRANSITION);
     case write_fault:
       return media(NVME_SC_WRITE_FAULT);
     case unrecovered_read_error:
@@ -244,7 +279,7 @@ TEST_CASE("every status code has libnvme's value, and a name") {
     CHECK(expected == code);
     ++named;
   }
-  CHECK(named == 105);
+  CHECK(named == 122);
 }
 
 TEST_CASE("the flags beside the code are libnvme's") {
