@@ -168,6 +168,8 @@ class Controller {
   Result<void> bring_up();
   Result<void> disable();
   Result<void> check_namespaces();
+  Result<Status> identify_locked(Cns cns, std::uint32_t nsid, std::span<std::byte> into);
+  Result<std::vector<NsId>> descriptors_locked(std::uint32_t nsid);
   Result<void> listen();
   Result<void> reset_locked(ResetReach reach = ResetReach::controller);
   Result<void> begin_anew();

@@ -163,29 +163,44 @@ Result<void> Controller::begin_anew() {
   return bring_up();
 }
 
+Result<Status> Controller::identify_locked(Cns cns, std::uint32_t nsid, std::span<std::byte> into) {
+  Command command;
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::identify);
+  command.nsid = nsid;
+  command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(cns));
+  const auto result = admin_locked(command, into, DataDirection::from_controller);
+  if (!result) return std::unexpected(result.error());
+  return result->status;
+}
+
+Result<std::vector<NsId>> Controller::descriptors_locked(std::uint32_t nsid) {
+  if (!describes_namespaces()) return std::vector<NsId>{};
+  std::vector<std::byte> page(kIdentifyBytes);
+  const auto status = identify_locked(Cns::ns_descriptors, nsid, page);
+  if (!status) return std::unexpected(status.error());
+  return status->ok() ? parse_ns_descriptors(page) : std::vector<NsId>{};
+}
+
 // Before any owner hears that the controller is up again: what is sent again must mean the blocks that it meant before.
 Result<void> Controller::check_namespaces() {
   for (auto id = queue_ids_.begin(); id != queue_ids_.end(); ++id) {
     const NamespaceIdentity& ns = id->ns;
     if (ns.nsid == 0) continue;
     if (std::any_of(queue_ids_.begin(), id, [&](const QueueId& earlier) { return earlier.ns == ns; })) continue;
-    Command command;
-    command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::identify);
-    command.nsid = ns.nsid;
-    command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(Cns::ns));
     IdentifyNamespace found{};
-    const auto result =
-        admin_locked(command, std::as_writable_bytes(std::span(&found, 1)), DataDirection::from_controller);
-    if (!result) return std::unexpected(result.error());
-    if (!result->status.ok()) {
-      return fail(fmt::format("namespace {} cannot be identified after the reset: {}", ns.nsid, result->status.text()),
+    const auto status = identify_locked(Cns::ns, ns.nsid, std::as_writable_bytes(std::span(&found, 1)));
+    if (!status) return std::unexpected(status.error());
+    if (!status->ok()) {
+      return fail(fmt::format("namespace {} cannot be identified after the reset: {}", ns.nsid, status->text()),
                   "open the drive anew");
     }
-    if (NamespaceIdentity{ns.nsid, format_of(found).lbads, std::to_array(found.nguid), std::to_array(found.eui64)} !=
-        ns) {
-      return fail(
-          fmt::format("namespace {} is another one after the reset: its block size, NGUID or EUI64 differs", ns.nsid),
-          "open the drive anew");
+    const auto descriptors = descriptors_locked(ns.nsid);
+    if (!descriptors) return std::unexpected(descriptors.error());
+    if (identity_of(ns.nsid, found, *descriptors) != ns) {
+      return fail(fmt::format("namespace {} is another one after the reset: its block size, command set, NGUID, EUI64 "
+                              "or UUID differs",
+                              ns.nsid),
+                  "open the drive anew");
     }
   }
   return {};

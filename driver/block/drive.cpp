@@ -141,6 +141,7 @@ Result<Namespace> Drive::open_active(std::uint32_t nsid) {
   if (controller_->supports(nvme::oncs::kDatasetManagement)) set_deallocate_limits(*limits, ns);
   std::ranges::copy(identity.nguid, ns.nguid);
   std::ranges::copy(identity.eui64, ns.eui64);
+  std::ranges::copy(identity.uuid, ns.uuid);
   return ns;
 }
 

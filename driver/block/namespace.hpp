@@ -16,8 +16,10 @@ struct Namespace {
   std::uint64_t write_zeroes_blocks = 0;
   std::uint64_t deallocate_blocks = 0;
   std::uint32_t deallocate_range_blocks = 0;  // each range of that command
+  // What tells it from others; all zeros where it has none.
   unsigned char nguid[16] = {};
   unsigned char eui64[8] = {};
+  unsigned char uuid[16] = {};
 
   std::uint64_t size_bytes() const { return block_count * block_size_bytes; }
 };

@@ -86,7 +86,7 @@ TEST_CASE_METHOD(TestDevice,
         CHECK(is(ns.nguid, 16));
         break;
       case nvme::NsIdType::uuid:
-        CHECK(descriptor.value.size() == 16);
+        CHECK(is(ns.uuid, 16));
         break;
       case nvme::NsIdType::csi:
         CHECK(descriptor.value == std::vector<std::uint8_t>{0});  // NVM: no other is opened

@@ -1,0 +1,99 @@
+// What a namespace is known by after a reset: whichever of NGUID, EUI64 and UUID it has, its block size and command
+// set. Nothing is sent to another one.
+#include "played_namespaces.hpp"
+
+namespace pollux::nvme {
+namespace {
+
+struct Reset {
+  explicit Reset(const PlayedNamespace& before, bool describes = true) : namespaces{{before}} {
+    namespaces.describes = describes;
+    auto controller = std::make_unique<PlayedController>();
+    controller->identify = [this](const Command& command, std::byte* page) { return namespaces(command, page); };
+    drive = *open_played(std::move(controller));
+    const auto ns = drive->open_namespace();
+    if (!ns) FAIL(ns.error().message());
+    channel = *drive->open_channel(*ns, {.depth = 2});
+  }
+  // Another namespace is there after a reset.
+  Result<void> with(const PlayedNamespace& after) {
+    namespaces.all = {after};
+    return drive->reset();
+  }
+
+  PlayedNamespaces namespaces;
+  std::unique_ptr<Drive> drive;
+  std::unique_ptr<Channel> channel;
+};
+
+constexpr std::array<std::uint8_t, 16> kOne{1, 2, 3}, kOther{1, 2, 4};
+
+bool is_another(const Result<void>& reset) {
+  return !reset && reset.error().what.find("namespace 1 is another one") != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("a namespace that has only a UUID is the same while that is") {
+  Reset reset({.uuid = kOne});
+  CHECK(std::ranges::equal(reset.channel->ns().uuid, kOne));
+  CHECK(reset.with({.uuid = kOne}));
+  CHECK(is_another(reset.with({.uuid = kOther})));
+}
+
+TEST_CASE("a UUID that is gone, or has come, makes another namespace") {
+  Reset gone({.uuid = kOne});
+  CHECK(is_another(gone.with({})));
+  Reset come{PlayedNamespace{}};
+  CHECK(is_another(come.with({.uuid = kOne})));
+  Reset silent({.uuid = kOne});
+  silent.namespaces.describes = false;
+  CHECK(is_another(silent.with({.uuid = kOne})));
+}
+
+TEST_CASE("NGUID, EUI64, block size and command set count as before") {
+  const PlayedNamespace before{.nguid = kOne, .eui64 = {1}, .uuid = kOne};
+  PlayedNamespace after = before;
+  SECTION("all the same") {
+    Reset reset(before);
+    CHECK(reset.with(after));
+    return;
+  }
+  SECTION("NGUID") { after.nguid = kOther; }
+  SECTION("EUI64") { after.eui64 = {2}; }
+  SECTION("block size") { after.lbads = 12; }
+  SECTION("command set") { after.set = CommandSet::zoned; }
+  Reset reset(before);
+  CHECK(is_another(reset.with(after)));
+}
+
+TEST_CASE("one that a controller without descriptors has is the same by what Identify Namespace says") {
+  Reset reset({.eui64 = {1}}, false);
+  CHECK(reset.with({.eui64 = {1}}));
+  CHECK(is_another(reset.with({.eui64 = {2}})));
+}
+
+// The page is the device's: lengths that do not fit are no identifiers.
+TEST_CASE("descriptors of a wrong length, or that end beyond the page, are not believed") {
+  std::vector<std::byte> page(kIdentifyBytes);
+  const auto put = [&](std::size_t at, std::uint8_t type, std::uint8_t length) {
+    page[at] = std::byte{type};
+    page[at + 1] = std::byte{length};
+  };
+  put(0, 3, 15);   // a UUID of 15 bytes
+  put(19, 4, 2);   // a command set of two
+  put(25, 2, 16);  // a good NGUID
+  page[29] = std::byte{7};
+  const auto ids = parse_ns_descriptors(page);
+  REQUIRE(ids.size() == 3);
+  const NamespaceIdentity identity = identity_of(1, {}, ids);
+  CHECK(identity.uuid == decltype(identity.uuid){});
+  CHECK(identity.command_set == CommandSet::nvm);
+  CHECK(identity.nguid[0] == 7);
+
+  std::fill(page.begin(), page.end(), std::byte{0xff});
+  CHECK(parse_ns_descriptors(page).size() == kIdentifyBytes / 259);
+  CHECK(parse_ns_descriptors(std::span(page).first(3)).empty());
+}
+
+}  // namespace pollux::nvme
