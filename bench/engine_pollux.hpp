@@ -61,6 +61,9 @@ class PolluxEngine {
         return "the buffer is misaligned";
       case Submit::unsupported:
         return "the controller lacks the command";
+      case Submit::foreign_memory:
+        return "the buffer is not of the drive's space";
+      case Submit::no_callback:
       case Submit::accepted:
       case Submit::queue_full:
       case Submit::stopped:

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <optional>
@@ -15,10 +16,17 @@ namespace {
 constexpr std::uint64_t kBytesPerKib = 1024;
 constexpr std::uint64_t kDwordBytes = 4;
 
+SpaceId next_id() {
+  static std::atomic<SpaceId> last = 0;
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 // The address of a mapping's last byte.
 std::uintptr_t last_of(const Mappings::value_type& mapping) { return mapping.first + (mapping.second.size_bytes - 1); }
 
 }  // namespace
+
+Space::Space(std::unique_ptr<vfio::IoAddressSpace> io) : id_(next_id()), io_(std::move(io)) {}
 
 std::shared_ptr<Space> Space::create(std::unique_ptr<vfio::IoAddressSpace> io) {
   return std::shared_ptr<Space>(new Space(std::move(io)));
@@ -78,7 +86,7 @@ Result<Registration> Space::register_memory(void* data, std::uint64_t size_bytes
   }
   ++mapping->second.registrations;
   const Iova iova = mapping->second.iova + (address - mapping->first);
-  return Registration(shared_from_this(), mapping, Slice{static_cast<std::byte*>(data), iova, size_bytes});
+  return Registration(shared_from_this(), mapping, Slice{static_cast<std::byte*>(data), iova, size_bytes, id_});
 }
 
 std::uint64_t Space::page_sizes() const { return io_->page_sizes() != 0 ? io_->page_sizes() : k4KiB; }

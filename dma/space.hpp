@@ -36,7 +36,7 @@ class Registration {
   Registration& operator=(Registration&& other) noexcept;
   ~Registration();
 
-  Slice slice() const { return slice_; }
+  Slice slice() const { return slice_; }  // empty, and refused by every submission, where it was moved from
   Slice slice(std::uint64_t offset, std::uint64_t bytes) const { return slice_.part(offset, bytes); }
 
  private:
@@ -101,9 +101,12 @@ class Space : public std::enable_shared_from_this<Space> {
 
   vfio::IoAddressSpace& io() { return *io_; }
 
+  // What the slices of this space carry.
+  SpaceId id() const { return id_; }
+
  private:
   friend class Registration;
-  explicit Space(std::unique_ptr<vfio::IoAddressSpace> io) : io_(std::move(io)) {}
+  explicit Space(std::unique_ptr<vfio::IoAddressSpace> io);
   std::uint64_t page_sizes() const;
   Mappings::iterator find_locked(std::uintptr_t first, std::uintptr_t last);
   Result<Mappings::iterator> map_locked(vfio::DmaMapping pages);
@@ -111,6 +114,7 @@ class Space : public std::enable_shared_from_this<Space> {
   Error explain(Error error, std::uint64_t size_bytes) const;
   void unregister(Mappings::iterator mapping) noexcept;
 
+  const SpaceId id_;
   std::unique_ptr<vfio::IoAddressSpace> io_;
   std::mutex mutex_;  // guards what follows, and keeps it in step with what is mapped and attached
   IovaAllocator allocator_;

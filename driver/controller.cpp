@@ -11,6 +11,11 @@
 namespace pollux::nvme {
 namespace {
 
+std::uint64_t next_id() {
+  static std::atomic<std::uint64_t> last = 0;
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 // An ASCII field, padded with spaces; what a hostile controller puts there instead becomes '?'.
 std::string text_of(std::span<const char> field) {
   std::string text(field.begin(), field.end());
@@ -25,7 +30,7 @@ std::string text_of(std::span<const char> field) {
 
 Controller::Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock,
                        const Wants& wants)
-    : space_(std::move(space)), device_(std::move(device)), clock_(clock), wants_(wants) {}
+    : id_(next_id()), space_(std::move(space)), device_(std::move(device)), clock_(clock), wants_(wants) {}
 
 Result<std::unique_ptr<Controller>> Controller::create(std::unique_ptr<vfio::Device> device,
                                                        std::shared_ptr<dma::Space> space, Clock& clock,

@@ -109,6 +109,9 @@ class Controller {
   std::optional<Event> take_event();
   static constexpr std::size_t kMaxEvents = 64;
 
+  // Tells this controller from every other that the process opens, before or after.
+  std::uint64_t id() const { return id_; }
+
   // Facts, from Identify and the registers at bring-up.
   const IdentifyController& identity() const { return identity_; }
   std::uint64_t cap() const { return cap_; }
@@ -195,6 +198,7 @@ class Controller {
   std::unexpected<Error> error(const Error& why) const;
   std::unexpected<Error> lost() const;
 
+  const std::uint64_t id_;
   std::shared_ptr<dma::Space> space_;  // outlives the device
   std::unique_ptr<vfio::Device> device_;
   Clock& clock_;

@@ -51,7 +51,8 @@ inline Submit Channel::transfer(Operation operation, std::uint64_t lba, const dm
   const std::uint64_t last_page = (data.iova + data.size_bytes - 1) & ~(nvme::kPageBytes - 1);
   const bool ordinary = last < max_blocks_ && (data.size_bytes & block_mask_) == 0 && lba < ns_.block_count &&
                         last < ns_.block_count - lba && (lba & boundary_mask_) + last <= boundary_mask_ &&
-                        (data.iova & 3) == 0 && last_page - page <= nvme::kPageBytes && live_;
+                        (data.iova & 3) == 0 && last_page - page <= nvme::kPageBytes && data.space == takes_ &&
+                        done != nullptr;
   if (!ordinary) [[unlikely]]
     return transfer_other(operation, lba, data, done, context);
   const nvme::Prps prps{data.iova, last_page == page ? 0 : last_page};
@@ -62,11 +63,13 @@ inline Submit Channel::transfer(Operation operation, std::uint64_t lba, const dm
 
 Submit Channel::transfer_other(Operation operation, std::uint64_t lba, const dma::Slice& data, Callback done,
                                void* context) noexcept {
+  if (done == nullptr) return Submit::no_callback;
+  if (data.space != space_) return Submit::foreign_memory;
   const std::uint64_t blocks = data.size_bytes >> block_shift_;
   if (blocks == 0 || (data.size_bytes & block_mask_) != 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
   if ((data.iova & 3) != 0) return Submit::misaligned;
-  if (!live_) return Submit::stopped;
+  if (!live()) return Submit::stopped;
   if (blocks > max_blocks_ || blocks > to_boundary(lba)) return split(operation, lba, blocks, data, done, context);
   return send(operation, lba, static_cast<std::uint32_t>(blocks), data, done, context) ? Submit::accepted
                                                                                        : Submit::queue_full;
@@ -83,12 +86,16 @@ Submit Channel::writev(std::uint64_t lba, std::span<const dma::Slice> from, Call
 
 inline Submit Channel::transfer(Operation operation, std::uint64_t lba, std::span<const dma::Slice> pieces,
                                 Callback done, void* context) noexcept {
+  if (done == nullptr) return Submit::no_callback;
   std::uint64_t bytes = 0;
-  for (const dma::Slice& piece : pieces) bytes += piece.size_bytes;
+  for (const dma::Slice& piece : pieces) {
+    if (piece.space != space_) return Submit::foreign_memory;
+    bytes += piece.size_bytes;
+  }
   const std::uint64_t blocks = bytes >> block_shift_;
   if (blocks == 0 || blocks << block_shift_ != bytes || blocks > max_blocks_) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
-  if (!live_) return Submit::stopped;
+  if (!live()) return Submit::stopped;
   if (queue_.full()) return Submit::queue_full;
   nvme::Prps prps;
   if (!nvme::build_prps(pieces, memory_.list(queue_.next_index()), prps)) return Submit::misaligned;
@@ -125,7 +132,8 @@ inline bool Channel::submit(Operation operation, std::uint64_t lba, std::uint32_
 }
 
 Submit Channel::flush(Callback done, void* context) noexcept {
-  if (!live_) return Submit::stopped;
+  if (done == nullptr) return Submit::no_callback;
+  if (!live()) return Submit::stopped;
   const bool taken = queue_.submit(done, context, deadline_ms_, [&](nvme::Command& slot, std::uint16_t) {
     slot = {};
     slot.cdw0 = static_cast<std::uint32_t>(IoOpcode::flush);
@@ -135,18 +143,20 @@ Submit Channel::flush(Callback done, void* context) noexcept {
 }
 
 Submit Channel::write_zeroes(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept {
+  if (done == nullptr) return Submit::no_callback;
   if (ns_.write_zeroes_blocks == 0) return Submit::unsupported;
   if (blocks == 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
-  if (!live_) return Submit::stopped;
+  if (!live()) return Submit::stopped;
   return split({IoOpcode::write_zeroes, 0}, lba, blocks, {}, done, context);
 }
 
 Submit Channel::deallocate(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept {
+  if (done == nullptr) return Submit::no_callback;
   if (ns_.deallocate_blocks == 0) return Submit::unsupported;
   if (blocks == 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
-  if (!live_) return Submit::stopped;
+  if (!live()) return Submit::stopped;
   return split({IoOpcode::dataset_management, 0}, lba, blocks, {}, done, context);
 }
 
@@ -240,13 +250,13 @@ void Channel::on_piece(void* context, nvme::Status status) noexcept {
 
 void Channel::ring() noexcept {
   // Not the doorbell of a queue that is gone: the next poll sees to what was submitted to it.
-  if (live_ && works_in(nvme::Pulse{pulse_->load(std::memory_order_acquire)})) queue_.ring();
+  if (live() && works_in(nvme::Pulse{pulse_->load(std::memory_order_acquire)})) queue_.ring();
 }
 
 unsigned Channel::poll(unsigned limit) noexcept {
   // Acquire: pairs with Controller::publish(); a new epoch means that the controller was disabled before.
   const std::uint64_t word = pulse_->load(std::memory_order_acquire);
-  if (word != seen_pulse_ || !live_) [[unlikely]]
+  if (word != seen_pulse_ || !live()) [[unlikely]]
     return poll_changed({word}, limit);
   return queue_.poll(limit);
 }
@@ -314,7 +324,7 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
   const auto epoch = controller.create_queue(channel->description());
   if (!epoch) return std::unexpected(epoch.error());
   channel->epoch_ = *epoch;
-  channel->live_ = true;
+  channel->set_live(true);
   return channel;
 }
 
@@ -333,13 +343,14 @@ Channel::Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbell
       memory_(std::move(memory)),
       queue_(memory_.make_queue(doorbells.submission, doorbells.completion)),
       splits_(queue_.depth()),
+      space_(controller.space()->id()),
       controller_(controller),
       wait_(options.wait),
       reissue_writes_(options.reissue_writes),
       timeout_ms_(deadline_ms_) {}
 
 Channel::~Channel() {
-  if (live_) controller_.parked();
+  if (live()) controller_.parked();
   controller_.release_queue(qid_);
 }
 

@@ -33,6 +33,10 @@ enum class Submit : std::uint8_t {
   misaligned,    // the buffer does not begin at a dword; several pieces: they do not meet at pages
   unsupported,   // the controller lacks this command
   stopped,       // the controller is being reset, or is gone: poll
+  // The memory is not of this drive's space: of another drive's, or of none (a slice() or part() that was out of range,
+  // a Buffer that was moved from).
+  foreign_memory,
+  no_callback,  // a null Callback: nothing could be answered
 };
 
 struct ChannelOptions {
@@ -137,6 +141,9 @@ class Channel {
   bool in_range(std::uint64_t lba, std::uint64_t blocks) const noexcept {
     return lba <= ns_.block_count && blocks <= ns_.block_count - lba;
   }
+  // The queue exists in the controller.
+  bool live() const noexcept { return takes_ != kTakesNothing; }
+  void set_live(bool live) noexcept { takes_ = live ? space_ : kTakesNothing; }
   // Blocks from `lba` to the next boundary that no command should cross.
   std::uint64_t to_boundary(std::uint64_t lba) const noexcept { return boundary_blocks_ - (lba & boundary_mask_); }
 
@@ -166,9 +173,11 @@ class Channel {
   // Touched by every request.
   const std::atomic<std::uint64_t>* pulse_;
   std::uint64_t seen_pulse_;
-  std::uint64_t epoch_ = 0;   // in which the queue pair was made, or refused
-  bool live_ = false;         // it exists in the controller
-  std::uint32_t now_ms_ = 0;  // this channel's coarse clock, for deadlines
+  std::uint64_t epoch_ = 0;  // in which the queue pair was made, or refused
+  // Whose memory a request may name now, in one word with whether the queue exists: one comparison an I/O for both.
+  dma::SpaceId takes_ = kTakesNothing;
+  static constexpr dma::SpaceId kTakesNothing = 0;  // no space's id
+  std::uint32_t now_ms_ = 0;                        // this channel's coarse clock, for deadlines
   const std::uint16_t qid_;
   const unsigned block_shift_;
   const std::uint32_t block_mask_;
@@ -182,6 +191,7 @@ class Channel {
 
   // Touched by few.
   SplitPool splits_;
+  const dma::SpaceId space_;
   nvme::Controller& controller_;
   const Wait wait_;
   const vfio::Eventfd* interrupt_ = nullptr;  // of the queue, where the channel sleeps on it

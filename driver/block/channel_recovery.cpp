@@ -9,7 +9,7 @@ namespace pollux {
 using nvme::IoOpcode;
 
 unsigned Channel::poll_changed(nvme::Pulse pulse, unsigned limit) noexcept {
-  if (const unsigned failed = notice(pulse); failed != 0 || !live_) return failed;
+  if (const unsigned failed = notice(pulse); failed != 0 || !live()) return failed;
   const unsigned answered = queue_.poll(limit);
   check_deadlines(answered, limit);
   return answered;
@@ -22,9 +22,9 @@ unsigned Channel::notice(nvme::Pulse pulse) noexcept {
   deadline_ms_ = now_ms_ + timeout_ms_;
   seen_pulse_ = pulse.word;
 
-  if (live_ && works_in(pulse)) return 0;
-  if (live_) {
-    live_ = false;  // before the callbacks, which may submit
+  if (live() && works_in(pulse)) return 0;
+  if (live()) {
+    set_live(false);  // before the callbacks, which may submit
     queue_.note_unrung();
     kept_until_ms_ = deadline_ms_;
     controller_.parked();
@@ -83,7 +83,7 @@ void Channel::revive(nvme::Pulse pulse) noexcept {
     queue_.fail_all();
     return;
   }
-  live_ = true;
+  set_live(true);
   epoch_ = **created;
   queue_.reissue(ns_.nsid, deadline_ms_);
 }

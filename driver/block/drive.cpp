@@ -132,6 +132,7 @@ Result<Namespace> Drive::open_active(std::uint32_t nsid) {
 
   const nvme::NamespaceIdentity identity = nvme::identity_of(nsid, id, *descriptors);
   Namespace ns;
+  ns.controller = controller_->id();
   ns.nsid = nsid;
   ns.block_size_bytes = 1u << format.lbads;
   ns.block_count = id.nsze;
@@ -146,6 +147,12 @@ Result<Namespace> Drive::open_active(std::uint32_t nsid) {
 }
 
 Result<std::unique_ptr<Channel>> Drive::open_channel(const Namespace& ns, const ChannelOptions& options) {
+  if (ns.controller != controller_->id()) {
+    return fail(ns.controller == 0
+                    ? address_.text + ": a channel was asked for to a namespace that no open_namespace() has given"
+                    : fmt::format("{}: namespace {} was opened on another drive", address_.text, ns.nsid),
+                "take the namespace from open_namespace() of this drive");
+  }
   auto channel = Channel::create(*controller_, ns, options);
   if (!channel) return std::unexpected(channel.error());
   return channel;

@@ -47,7 +47,8 @@ class Drive {
   // pollux does not drive (metadata, protection information).
   Result<Namespace> open_namespace(std::uint32_t nsid = 0);
 
-  // Errors: no queue left (says how many the controller granted).
+  // Errors: a namespace that this drive's open_namespace() has not given, no queue left (says how many the controller
+  // granted).
   Result<std::unique_ptr<Channel>> open_channel(const Namespace& ns, const ChannelOptions& options = {});
 
   // Memory for requests.

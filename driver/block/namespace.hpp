@@ -1,5 +1,5 @@
 // What an application needs to know of a namespace. A value: taken once from Drive::open_namespace(), it may be copied
-// freely.
+// freely. It knows its drive: no other opens a channel to it, and nobody to one that was not taken from there.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 namespace pollux {
 
 struct Namespace {
+  std::uint64_t controller = 0;  // nvme::Controller::id() of the drive that opened it; 0: none did
   std::uint32_t nsid = 0;
   std::uint32_t block_size_bytes = 0;  // 2^n
   std::uint64_t block_count = 0;

@@ -82,6 +82,90 @@ TEST_CASE_METHOD(Refusal, "commands that the controller does not offer are unsup
   check_untouched();
 }
 
+// Another drive, whose space has nothing to do with this one's.
+std::unique_ptr<Drive> open_other() {
+  auto other = Drive::open("soft:size=1MiB,block=4096", open_options());
+  REQUIRE(other);
+  return std::move(*other);
+}
+
+TEST_CASE_METHOD(Refusal, "memory of another drive's space is foreign") {
+  const auto other = open_other();
+  const auto elsewhere = other->allocate(4 * kPage);
+  REQUIRE(elsewhere);
+  const dma::Slice foreign = elsewhere->slice(0, block());
+  CHECK(read(0, foreign) == Submit::foreign_memory);
+  CHECK(write(0, foreign) == Submit::foreign_memory);
+  CHECK(read(0, elsewhere->slice()) == Submit::foreign_memory);
+  const dma::Slice mixed[] = {buffer.slice(0, kPage), elsewhere->slice(0, kPage)};
+  CHECK(channel->readv(0, mixed, Request::done, &request) == Submit::foreign_memory);
+  CHECK(channel->writev(0, mixed, Request::done, &request) == Submit::foreign_memory);
+  check_untouched();
+}
+
+TEST_CASE_METHOD(Refusal, "a part that does not lie within its slice is nobody's memory, and foreign") {
+  const dma::Slice whole = buffer.slice();
+  constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+  struct Part {
+    std::uint64_t offset, bytes;
+  };
+  for (const auto [offset, bytes] :
+       {Part{0, whole.size_bytes + block()}, Part{whole.size_bytes, block()}, Part{whole.size_bytes + 4, 0},
+        Part{kMost, block()}, Part{block(), kMost}, Part{kMost - block() + 1, block()}}) {
+    INFO(offset << " + " << bytes);
+    const dma::Slice part = buffer.slice(offset, bytes);
+    CHECK(part.data == nullptr);
+    CHECK(part.size_bytes == 0);
+    CHECK(read(0, part) == Submit::foreign_memory);
+    CHECK(write(0, whole.part(offset, bytes)) == Submit::foreign_memory);
+    CHECK(channel->readv(0, {&part, 1}, Request::done, &request) == Submit::foreign_memory);
+    CHECK(read(0, part.part(0, 0)) == Submit::foreign_memory);
+  }
+  CHECK(buffer.slice(whole.size_bytes, 0).data == whole.data + whole.size_bytes);
+  check_untouched();
+}
+
+TEST_CASE_METHOD(Refusal, "a buffer that was moved from, a slice of none and one that nobody made are foreign") {
+  auto gone = allocate(kPage);
+  const dma::Buffer holder = std::move(gone);
+  CHECK(read(0, gone.slice()) == Submit::foreign_memory);
+  CHECK(read(0, dma::Buffer().slice()) == Submit::foreign_memory);
+  CHECK(read(0, dma::Registration().slice()) == Submit::foreign_memory);
+  CHECK(read(0, {buffer.slice().data, buffer.slice().iova, block()}) == Submit::foreign_memory);
+  check_untouched();
+}
+
+TEST_CASE_METHOD(Refusal, "a request without a callback is refused") {
+  const dma::Slice one = buffer.slice(0, block());
+  CHECK(channel->read(0, one, nullptr, &request) == Submit::no_callback);
+  CHECK(channel->write(0, one, nullptr, &request) == Submit::no_callback);
+  CHECK(channel->readv(0, {&one, 1}, nullptr, &request) == Submit::no_callback);
+  CHECK(channel->writev(0, {&one, 1}, nullptr, &request) == Submit::no_callback);
+  CHECK(channel->flush(nullptr, &request) == Submit::no_callback);
+  CHECK(channel->write_zeroes(0, 1, nullptr, &request) == Submit::no_callback);
+  CHECK(channel->deallocate(0, 1, nullptr, &request) == Submit::no_callback);
+  check_untouched();
+}
+
+TEST_CASE_METHOD(Refusal, "a namespace of another drive opens no channel") {
+  const auto other = open_other();
+  const auto theirs = other->open_namespace();
+  REQUIRE(theirs);
+  const auto refused = drive->open_channel(*theirs);
+  REQUIRE_FALSE(refused);
+  CHECK_THAT(refused.error().message(), Catch::Contains("another drive"));
+  CHECK_FALSE(other->open_channel(ns));
+  CHECK(other->open_channel(*theirs));
+}
+
+TEST_CASE_METHOD(Refusal, "a namespace that no drive has given opens no channel") {
+  for (const Namespace& made : {Namespace{}, Namespace{.nsid = 1, .block_size_bytes = 512, .block_count = 8}}) {
+    const auto refused = drive->open_channel(made);
+    REQUIRE_FALSE(refused);
+    CHECK_THAT(refused.error().message(), Catch::Contains("open_namespace()"));
+  }
+}
+
 TEST_CASE_METHOD(Refusal, "what was refused leaves the channel as it was") {
   REQUIRE(read(ns.block_count, buffer.slice(0, block())) == Submit::out_of_range);
   REQUIRE(read(0, buffer.slice(0, block() + 4)) == Submit::bad_size);

@@ -40,7 +40,8 @@ pollux::Result<void> run(std::string_view address) {
 
   // Mappings are handed out from the lowest address on: the last page that the IOMMU translates belongs to nobody.
   const pollux::vfio::Iova nowhere = (*drive)->space()->io().usable_ranges().back().last & ~(kPageBytes - 1);
-  const pollux::dma::Slice stray{one->slice().data, nowhere, ns->block_size_bytes};
+  pollux::dma::Slice stray = one->slice(0, ns->block_size_bytes);
+  stray.iova = nowhere;
   std::optional<pollux::nvme::Status> status;
   if ((*channel)->read(0, stray, answered, &status) != pollux::Submit::accepted) {
     return pollux::fail("the read was not accepted");
