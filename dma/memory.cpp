@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cinttypes>
 #include <cstdio>
@@ -15,11 +16,13 @@
 #include <memory>
 #include <utility>
 
+#include "pollux/vfio/uninterrupted.hpp"
+
 namespace pollux::dma {
 namespace {
 
 constexpr std::uint64_t kMaxMemoryBytes = 1ull << 46;  // an x86-64 process addresses 47 bits
-constexpr unsigned kInterruptedTries = 16;             // a signal may end fallocate early
+constexpr unsigned kMaxInterruptedPages = 10'000;      // in a row, in which a signal left no time for a single page
 
 struct PageKind {
   std::uint64_t size_bytes;
@@ -47,14 +50,27 @@ std::uint64_t available_bytes() {
   return std::numeric_limits<std::uint64_t>::max();
 }
 
-// 0, or an errno.
-int make_present(int fd, std::uint64_t size_bytes) {
-  if (ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) return errno;
-  for (unsigned tries = 0; tries < kInterruptedTries; ++tries) {
-    if (fallocate(fd, 0, 0, static_cast<off_t>(size_bytes)) == 0) return 0;
-    if (errno != EINTR) return errno;
+// 0, or an errno. A signal that has a handler ends fallocate early, and tmpfs gives back what it had of that call (the
+// kernel's shmem_fallocate, hugetlbfs_fallocate): so each time half as much is asked for, down to a page, and in the
+// end every call gets its pages between two signals.
+int make_present(int fd, std::uint64_t size_bytes, std::uint64_t page_size_bytes) {
+  if (vfio::uninterrupted([&] { return ftruncate(fd, static_cast<off_t>(size_bytes)); }) != 0) return errno;
+  std::uint64_t step_bytes = size_bytes;
+  unsigned interrupted_pages = 0;
+  for (std::uint64_t present_bytes = 0; present_bytes < size_bytes;) {
+    step_bytes = std::min(step_bytes, size_bytes - present_bytes);
+    if (fallocate(fd, 0, static_cast<off_t>(present_bytes), static_cast<off_t>(step_bytes)) == 0) {
+      present_bytes += step_bytes;
+      interrupted_pages = 0;
+    } else if (errno != EINTR) {
+      return errno;
+    } else if (step_bytes > page_size_bytes) {
+      step_bytes = round_up(step_bytes / 2, page_size_bytes);
+    } else if (++interrupted_pages == kMaxInterruptedPages) {
+      return EINTR;
+    }
   }
-  return EINTR;
+  return 0;
 }
 
 // Maps the whole file at a multiple of `alignment`: reserves that much more address space, and gives back what lies
@@ -119,7 +135,7 @@ int Memory::make(std::uint64_t size_bytes, std::uint64_t page_size_bytes, unsign
   if (page_size_bytes == k4KiB && size_bytes > available_bytes()) return ENOMEM;
   fd_ = memfd_create("pollux", MFD_CLOEXEC | MFD_ALLOW_SEALING | memfd_flags);
   if (fd_ < 0) return errno;
-  if (const int os_error = make_present(fd_, size_bytes); os_error != 0) return os_error;
+  if (const int os_error = make_present(fd_, size_bytes, page_size_bytes); os_error != 0) return os_error;
   // A vfio-user server is given the file: if it could shorten it, our next access would be a SIGBUS.
   if (fcntl(fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return errno;
 

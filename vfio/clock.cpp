@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include <cerrno>
+
 namespace pollux {
 namespace {
 
@@ -16,8 +18,10 @@ class SteadyClock final : public Clock {
   }
 
   void pause_ns(std::uint64_t ns) override {
-    const timespec t{static_cast<time_t>(ns / kNsPerSecond), static_cast<long>(ns % kNsPerSecond)};
-    clock_nanosleep(CLOCK_MONOTONIC, 0, &t, nullptr);
+    // Until a moment, not for a while: who counts pauses, as tries of a reset, gets their time where signals come too.
+    const std::uint64_t end_ns = now_ns() + ns;
+    const timespec end{static_cast<time_t>(end_ns / kNsPerSecond), static_cast<long>(end_ns % kNsPerSecond)};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, nullptr) == EINTR) continue;
   }
 };
 

@@ -9,6 +9,7 @@
 #include "pollux/vfio/kernel_device.hpp"
 #include "pollux/vfio/map_error.hpp"
 #include "pollux/vfio/readiness.hpp"
+#include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::vfio {
 namespace {
@@ -19,14 +20,14 @@ constexpr unsigned kIommuTypes[] = {VFIO_TYPE1v2_IOMMU, VFIO_TYPE1_IOMMU};
 }  // namespace
 
 Result<std::unique_ptr<Container>> Container::open(Sysfs sysfs) {
-  FileDescriptor file(::open(sysfs.path("/dev/vfio/vfio").c_str(), O_RDWR | O_CLOEXEC));
+  FileDescriptor file = open_file(sysfs.path("/dev/vfio/vfio").c_str(), O_RDWR | O_CLOEXEC);
   if (!file) return std::unexpected(explain_vfio_open(errno));
-  const int version = ioctl(file.get(), VFIO_GET_API_VERSION);
+  const int version = control(file.get(), VFIO_GET_API_VERSION);
   if (version < 0) return fail_errno(errno, "VFIO_GET_API_VERSION failed on /dev/vfio/vfio");
   if (version != VFIO_API_VERSION)
     return fail(fmt::format("/dev/vfio/vfio speaks version {} and pollux version {}", version, VFIO_API_VERSION));
   bool any_type1 = false;
-  for (const unsigned type : kIommuTypes) any_type1 |= ioctl(file.get(), VFIO_CHECK_EXTENSION, type) > 0;
+  for (const unsigned type : kIommuTypes) any_type1 |= control(file.get(), VFIO_CHECK_EXTENSION, type) > 0;
   if (!any_type1)
     return fail("/dev/vfio/vfio offers neither a type1v2 nor a type1 IOMMU",
                 "run \"modprobe vfio_iommu_type1\" as root");
@@ -37,8 +38,8 @@ Result<std::unique_ptr<Container>> Container::open(Sysfs sysfs) {
 Result<unsigned> Container::choose_iommu(unsigned group, const std::string& bdf) {
   int os_error = ENODEV;
   for (const unsigned type : kIommuTypes) {
-    if (ioctl(file_.get(), VFIO_CHECK_EXTENSION, type) <= 0) continue;
-    if (ioctl(file_.get(), VFIO_SET_IOMMU, type) == 0) return type;
+    if (control(file_.get(), VFIO_CHECK_EXTENSION, type) <= 0) continue;
+    if (control(file_.get(), VFIO_SET_IOMMU, type) == 0) return type;
     os_error = errno;
   }
   return std::unexpected(explain_set_iommu(group, bdf, os_error));
@@ -107,7 +108,7 @@ Result<void> Container::map(const DmaMapping& mapping) {
     if (left_) return fail("cannot map memory: the address space is gone with the device that was taken from it");
     if (iommu_type_ == 0) return fail("cannot map memory in a container that holds no device", "attach one first");
   }
-  if (ioctl(file_.get(), VFIO_IOMMU_MAP_DMA, &request) == 0) return {};
+  if (control(file_.get(), VFIO_IOMMU_MAP_DMA, &request) == 0) return {};
   const int os_error = errno;
   const MapState state{page_sizes(), usable_ranges(), mappings_left(), current_memlock()};
   return std::unexpected(explain_map_error(mapping, os_error, state));
@@ -118,7 +119,7 @@ Result<void> Container::unmap(Iova iova, std::uint64_t size_bytes) {
   request.argsz = sizeof request;
   request.iova = iova;
   request.size = size_bytes;
-  const bool unmapped = ioctl(file_.get(), VFIO_IOMMU_UNMAP_DMA, &request) == 0;
+  const bool unmapped = control(file_.get(), VFIO_IOMMU_UNMAP_DMA, &request) == 0;
   const int os_error = errno;
   {
     const std::lock_guard lock(mutex_);

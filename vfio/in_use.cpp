@@ -7,6 +7,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "pollux/vfio/uninterrupted.hpp"
+
 namespace pollux::vfio {
 namespace {
 
@@ -127,7 +129,7 @@ Result<Claims> claim(const Sysfs& sysfs, const PciFunction& function) {
   }
   Claims claims;
   for (const auto& name : function.block_devices) {
-    FileDescriptor file(open(sysfs.path("/dev/" + name).c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
+    FileDescriptor file = open_file(sysfs.path("/dev/" + name).c_str(), O_RDONLY | O_EXCL | O_CLOEXEC);
     if (!file && errno == EBUSY)
       return refuse(fmt::format("the kernel holds {}, perhaps mounted where this process cannot see it", name));
     if (file) claims.push_back(std::move(file));

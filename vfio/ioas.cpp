@@ -12,6 +12,7 @@
 #include "pollux/vfio/kernel_info.hpp"
 #include "pollux/vfio/map_error.hpp"
 #include "pollux/vfio/readiness.hpp"
+#include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::vfio {
 namespace {
@@ -31,10 +32,10 @@ bool Ioas::offered(const Sysfs& sysfs, const std::string& bdf) {
 }
 
 Result<std::unique_ptr<Ioas>> Ioas::open(Sysfs sysfs) {
-  FileDescriptor file(::open(sysfs.path(kIommufdNode).c_str(), O_RDWR | O_CLOEXEC));
+  FileDescriptor file = open_file(sysfs.path(kIommufdNode).c_str(), O_RDWR | O_CLOEXEC);
   if (!file) return std::unexpected(explain_iommufd_open(errno));
   abi::iommu_ioas_alloc alloc{.size = sizeof alloc, .flags = 0, .out_ioas_id = 0};
-  if (ioctl(file.get(), abi::kIommuIoasAlloc, &alloc) != 0) return fail_errno(errno, "IOMMU_IOAS_ALLOC failed");
+  if (control(file.get(), abi::kIommuIoasAlloc, &alloc) != 0) return fail_errno(errno, "IOMMU_IOAS_ALLOC failed");
   return std::unique_ptr<Ioas>(new Ioas(std::move(sysfs), std::move(file), alloc.out_ioas_id));
 }
 
@@ -49,7 +50,7 @@ Result<void> Ioas::query() {
                 .reserved = 0,
                 .allowed_iovas = reinterpret_cast<std::uintptr_t>(found.data()),
                 .out_iova_alignment = 0};
-    const bool answered = ioctl(file_.get(), abi::kIommuIoasIovaRanges, &question) == 0;
+    const bool answered = control(file_.get(), abi::kIommuIoasIovaRanges, &question) == 0;
     const int os_error = errno;
     if (!answered && os_error != EMSGSIZE) return fail_errno(os_error, "IOMMU_IOAS_IOVA_RANGES failed");
     if (question.num_iovas > kMaxInfoEntries)
@@ -79,18 +80,18 @@ Result<std::unique_ptr<Device>> Ioas::attach(const Address& address) {
   const std::string& bdf = function->bdf;
   const std::string node = device_node(sysfs_, bdf);
   if (node.empty()) return std::unexpected(explain_no_device_node(bdf));
-  FileDescriptor file(::open(sysfs_.path(node).c_str(), O_RDWR | O_CLOEXEC));
+  FileDescriptor file = open_file(sysfs_.path(node).c_str(), O_RDWR | O_CLOEXEC);
   if (!file) return std::unexpected(explain_device_node_open(bdf, node, errno));
 
   // Nothing else may be asked of the device before it is bound.
   abi::vfio_device_bind_iommufd bind{.argsz = sizeof bind, .flags = 0, .iommufd = file_.get(), .out_devid = 0};
-  if (ioctl(file.get(), abi::kVfioDeviceBindIommufd, &bind) != 0) {
+  if (control(file.get(), abi::kVfioDeviceBindIommufd, &bind) != 0) {
     const int os_error = errno;
     file = FileDescriptor();  // or we would be found among those who have it
     return std::unexpected(explain_bind_iommufd(sysfs_, *function, os_error));
   }
   abi::vfio_device_attach_iommufd_pt attach{.argsz = sizeof attach, .flags = 0, .pt_id = id_};
-  if (ioctl(file.get(), abi::kVfioDeviceAttachIommufdPt, &attach) != 0) {
+  if (control(file.get(), abi::kVfioDeviceAttachIommufdPt, &attach) != 0) {
     const int os_error = errno;
     return fail_errno(os_error, fmt::format("VFIO_DEVICE_ATTACH_IOMMUFD_PT failed for {}", bdf),
                       os_error == EINVAL || os_error == EADDRINUSE
@@ -114,7 +115,7 @@ Result<void> Ioas::map(const DmaMapping& mapping) {
   request.iova = mapping.iova;
   if (!mapping.device_may_read && !mapping.device_may_write)
     return fail(fmt::format("a mapping at IOVA {:#x} that may neither be read nor written", mapping.iova));
-  if (ioctl(file_.get(), abi::kIommuIoasMap, &request) == 0) return {};
+  if (control(file_.get(), abi::kIommuIoasMap, &request) == 0) return {};
   const int os_error = errno;
   MapState state{page_sizes(), usable_ranges(), mappings_left(), current_memlock()};
   state.memlock.locked_bytes = state.memlock.pinned_bytes;  // what iommufd charges, to the user
@@ -123,7 +124,7 @@ Result<void> Ioas::map(const DmaMapping& mapping) {
 
 Result<void> Ioas::unmap(Iova iova, std::uint64_t size_bytes) {
   abi::iommu_ioas_unmap request{.size = sizeof request, .ioas_id = id_, .iova = iova, .length = size_bytes};
-  if (ioctl(file_.get(), abi::kIommuIoasUnmap, &request) != 0)
+  if (control(file_.get(), abi::kIommuIoasUnmap, &request) != 0)
     return fail_errno(errno, fmt::format("cannot unmap {} bytes at IOVA {:#x}", size_bytes, iova));
   if (request.length != size_bytes)
     return fail(

@@ -15,6 +15,7 @@
 #include "pollux/vfio/iommufd_abi.hpp"
 #include "pollux/vfio/pci_config.hpp"
 #include "pollux/vfio/sysfs.hpp"
+#include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::vfio {
 namespace {
@@ -36,7 +37,7 @@ Result<std::unique_ptr<KernelDevice>> KernelDevice::create(FileDescriptor file, 
                                                            KernelSpace& space) {
   vfio_device_info info{};
   info.argsz = sizeof info;
-  if (ioctl(file.get(), VFIO_DEVICE_GET_INFO, &info) != 0)
+  if (control(file.get(), VFIO_DEVICE_GET_INFO, &info) != 0)
     return fail_errno(errno, fmt::format("VFIO_DEVICE_GET_INFO failed for {}", address.target));
   if ((info.flags & VFIO_DEVICE_FLAGS_PCI) == 0 || info.num_regions <= VFIO_PCI_CONFIG_REGION_INDEX)
     return fail(fmt::format("{} is not a PCI device to VFIO (flags {:#x}, {} regions)", address.target,
@@ -67,8 +68,8 @@ void KernelDevice::release() noexcept {
   if (released_) return;
   cover(true);  // a mapping that is left would keep the device open
   // Another thread may be about to write a doorbell by call: the number must not become somebody else's file.
-  if (const FileDescriptor nothing(::open("/", O_PATH | O_CLOEXEC)); nothing)
-    dup3(nothing.get(), file_.get(), O_CLOEXEC);
+  if (const FileDescriptor nothing = open_file("/", O_PATH | O_CLOEXEC); nothing)
+    uninterrupted([&] { return dup3(nothing.get(), file_.get(), O_CLOEXEC); });
   else
     file_ = FileDescriptor();
   released_ = true;
@@ -115,8 +116,10 @@ Result<void> KernelDevice::read(RegionIndex index, std::uint64_t offset, std::sp
   const auto found = checked(index, offset, into.size(), "read");
   if (!found) return std::unexpected(found.error());
   for (std::size_t done = 0; done < into.size();) {
-    const ssize_t got = pread(file_.get(), into.data() + done, into.size() - done,
-                              static_cast<off_t>((*found)->file_offset + offset + done));
+    const ssize_t got = uninterrupted([&] {
+      return pread(file_.get(), into.data() + done, into.size() - done,
+                   static_cast<off_t>((*found)->file_offset + offset + done));
+    });
     if (got <= 0)
       return fail_errno(got == 0 ? EIO : errno, fmt::format("cannot read {} bytes at {:#x} of {} of {}", into.size(),
                                                             offset, name_of(index), address_.target));
@@ -172,8 +175,10 @@ void KernelDevice::cover(bool covered) noexcept {
 Result<void> KernelDevice::put(const KernelRegion& region, RegionIndex index, std::uint64_t offset,
                                std::span<const std::byte> from) {
   for (std::size_t done = 0; done < from.size();) {
-    const ssize_t put = pwrite(file_.get(), from.data() + done, from.size() - done,
-                               static_cast<off_t>(region.file_offset + offset + done));
+    const ssize_t put = uninterrupted([&] {
+      return pwrite(file_.get(), from.data() + done, from.size() - done,
+                    static_cast<off_t>(region.file_offset + offset + done));
+    });
     if (put <= 0)
       return fail_errno(put == 0 ? EIO : errno, fmt::format("cannot write {} bytes at {:#x} of {} of {}", from.size(),
                                                             offset, name_of(index), address_.target));
@@ -214,7 +219,7 @@ Result<InterruptInfo> KernelDevice::interrupt_info(InterruptIndex index) {
   info.argsz = sizeof info;
   info.index = static_cast<std::uint32_t>(index);
   if (info.index >= interrupt_count_) return InterruptInfo{};
-  if (ioctl(file_.get(), VFIO_DEVICE_GET_IRQ_INFO, &info) != 0) {
+  if (control(file_.get(), VFIO_DEVICE_GET_IRQ_INFO, &info) != 0) {
     const int os_error = errno;
     // vfio-pci knows the index and refuses it where the function lacks the kind: the error interrupt needs PCI Express.
     if (os_error == EINVAL) return InterruptInfo{};
@@ -232,7 +237,7 @@ Result<InterruptInfo> KernelDevice::interrupt_info(InterruptIndex index) {
 
 Result<void> KernelDevice::install(InterruptIndex index, std::span<const int> eventfds) {
   std::vector<std::byte> set = pack_interrupt_set(index, eventfds);
-  const int returned = ioctl(file_.get(), VFIO_DEVICE_SET_IRQS, set.data());
+  const int returned = control(file_.get(), VFIO_DEVICE_SET_IRQS, set.data());
   return interrupt_set_result(address_.target, index, eventfds.size(), returned, errno);
 }
 
@@ -275,7 +280,7 @@ Result<void> KernelDevice::disable_intx_again() {
 
 Result<void> KernelDevice::unmask_interrupt(InterruptIndex index) {
   const auto set = pack_interrupt_action(index, VFIO_IRQ_SET_ACTION_UNMASK, 1);
-  if (ioctl(file_.get(), VFIO_DEVICE_SET_IRQS, set.data()) == 0) return {};
+  if (control(file_.get(), VFIO_DEVICE_SET_IRQS, set.data()) == 0) return {};
   return fail_errno(
       errno, fmt::format("cannot unmask interrupt index {} of {}", static_cast<unsigned>(index), address_.target),
       "only INTx is masked, and only while an eventfd is installed");
@@ -288,7 +293,7 @@ Result<void> KernelDevice::trigger_interrupts(InterruptIndex index) {
                 "install eventfds first");
   const auto set =
       pack_interrupt_action(index, VFIO_IRQ_SET_ACTION_TRIGGER, static_cast<std::uint32_t>(installed_[number]));
-  if (ioctl(file_.get(), VFIO_DEVICE_SET_IRQS, set.data()) == 0) return {};
+  if (control(file_.get(), VFIO_DEVICE_SET_IRQS, set.data()) == 0) return {};
   return fail_errno(errno, fmt::format("cannot trigger the interrupts of index {} of {}", number, address_.target));
 }
 
@@ -301,7 +306,7 @@ Result<void> KernelDevice::reset() {
 
 Result<void> KernelDevice::reset_by(unsigned long request, void* argument, const char* name) {
   for (unsigned attempt = 0; attempt < kResetTries; attempt++) {
-    if (ioctl(file_.get(), request, argument) == 0) return {};
+    if (control(file_.get(), request, argument) == 0) return {};
     const int os_error = errno;
     if (os_error != EAGAIN && os_error != EBUSY)
       return fail_errno(os_error, fmt::format("{} failed for {}", name, address_.target),
@@ -318,7 +323,7 @@ Result<void> KernelDevice::hot_reset() {
   std::vector<std::byte> info(sizeof(vfio_pci_hot_reset_info) + kMaxAffected * sizeof(vfio_pci_dependent_device));
   const auto argsz = static_cast<std::uint32_t>(info.size());
   std::memcpy(info.data(), &argsz, sizeof argsz);
-  if (ioctl(file_.get(), VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info.data()) != 0) {
+  if (control(file_.get(), VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info.data()) != 0) {
     const int os_error = errno;
     return fail_errno(os_error, fmt::format("VFIO_DEVICE_GET_PCI_HOT_RESET_INFO failed for {}", address_.target),
                       os_error == ENODEV ? "nothing above it can reset it" : "");

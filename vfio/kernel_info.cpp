@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "pollux/vfio/capability_chain.hpp"
+#include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::vfio {
 namespace {
@@ -126,7 +127,7 @@ Result<std::vector<std::byte>> query_info(int fd, unsigned long request, std::sp
     std::memcpy(answer.data(), question.data(), question.size());
     const auto argsz = static_cast<std::uint32_t>(answer.size());
     std::memcpy(answer.data(), &argsz, sizeof argsz);
-    if (ioctl(fd, request, answer.data()) != 0) return fail_errno(errno, fmt::format("{} failed", name));
+    if (control(fd, request, answer.data()) != 0) return fail_errno(errno, fmt::format("{} failed", name));
     std::uint32_t wanted = 0;
     std::memcpy(&wanted, answer.data(), sizeof wanted);
     if (wanted <= answer.size()) return answer;

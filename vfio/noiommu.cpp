@@ -11,6 +11,7 @@
 
 #include "pollux/vfio/kernel_device.hpp"
 #include "pollux/vfio/readiness.hpp"
+#include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::vfio {
 namespace {
@@ -31,9 +32,9 @@ constexpr IovaRange kAllOfMemory{0, ~std::uint64_t{0}};
 }  // namespace
 
 Result<std::unique_ptr<NoIommu>> NoIommu::open(Sysfs sysfs) {
-  FileDescriptor file(::open(sysfs.path("/dev/vfio/vfio").c_str(), O_RDWR | O_CLOEXEC));
+  FileDescriptor file = open_file(sysfs.path("/dev/vfio/vfio").c_str(), O_RDWR | O_CLOEXEC);
   if (!file) return std::unexpected(explain_vfio_open(errno));
-  if (ioctl(file.get(), VFIO_CHECK_EXTENSION, VFIO_NOIOMMU_IOMMU) <= 0)
+  if (control(file.get(), VFIO_CHECK_EXTENSION, VFIO_NOIOMMU_IOMMU) <= 0)
     return fail("this kernel's VFIO does not work without an IOMMU",
                 "it has to be built with CONFIG_VFIO_NOIOMMU, and its parameter be on: write 1 to "
                 "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode as root");
@@ -55,7 +56,7 @@ Result<std::unique_ptr<Device>> NoIommu::attach(const Address& address) {
     fresh = std::move(*opened);
     group = fresh.get();
     if (auto set = fresh->set_container(file_.get(), bdf); !set) return std::unexpected(std::move(set.error()));
-    if (groups_.empty() && ioctl(file_.get(), VFIO_SET_IOMMU, VFIO_NOIOMMU_IOMMU) != 0)
+    if (groups_.empty() && control(file_.get(), VFIO_SET_IOMMU, VFIO_NOIOMMU_IOMMU) != 0)
       return std::unexpected(explain_set_iommu(number, bdf, errno));
   }
   auto file = group->open_device(sysfs_, address);
@@ -72,9 +73,9 @@ std::vector<IovaRange> NoIommu::usable_ranges() const { return {kAllOfMemory}; }
 std::uint64_t NoIommu::page_sizes() const { return kPageBytes; }
 
 Result<Iova> NoIommu::physical_address(const void* address, std::uint64_t size_bytes) const {
-  const FileDescriptor file(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  const FileDescriptor file = open_file("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   if (!file) return fail_errno(errno, "cannot open /proc/self/pagemap, which tells physical addresses");
-  const FileDescriptor flags_file(::open("/proc/kpageflags", O_RDONLY | O_CLOEXEC));
+  const FileDescriptor flags_file = open_file("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
   if (!flags_file)
     return fail_errno(errno, "cannot open /proc/kpageflags, which tells hugepages", "noiommu needs root");
   const auto first_page = reinterpret_cast<std::uintptr_t>(address) / kPageBytes;
@@ -84,8 +85,9 @@ Result<Iova> NoIommu::physical_address(const void* address, std::uint64_t size_b
   for (std::uint64_t page = 0; page < pages; page += entries.size()) {
     const std::size_t count = std::min<std::uint64_t>(entries.size(), pages - page);
     const std::size_t bytes = count * sizeof entries[0];
-    const ssize_t got =
-        pread(file.get(), entries.data(), bytes, static_cast<off_t>((first_page + page) * sizeof entries[0]));
+    const ssize_t got = uninterrupted([&] {
+      return pread(file.get(), entries.data(), bytes, static_cast<off_t>((first_page + page) * sizeof entries[0]));
+    });
     if (got != static_cast<ssize_t>(bytes))
       return fail_errno(got < 0 ? errno : EIO, fmt::format("cannot read {} entries of /proc/self/pagemap", count));
     for (std::size_t i = 0; i < count; ++i) {
@@ -94,7 +96,10 @@ Result<Iova> NoIommu::physical_address(const void* address, std::uint64_t size_b
       if (frame == 0)
         return fail("the kernel does not tell this process physical addresses", "noiommu needs root (CAP_SYS_ADMIN)");
       std::uint64_t flags = 0;
-      if (pread(flags_file.get(), &flags, sizeof flags, static_cast<off_t>(frame * sizeof flags)) != sizeof flags)
+      const auto read_flags = [&] {
+        return pread(flags_file.get(), &flags, sizeof flags, static_cast<off_t>(frame * sizeof flags));
+      };
+      if (uninterrupted(read_flags) != sizeof flags)
         return fail("the kernel does not tell what kind of page it is (/proc/kpageflags)");
       if ((flags & kHugetlb) == 0)
         return fail(fmt::format("the memory at {} is not in hugepages, so that the kernel may move it", address),

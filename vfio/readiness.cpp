@@ -8,6 +8,7 @@
 #include <charconv>
 
 #include "pollux/vfio/file_descriptor.hpp"
+#include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::vfio {
 namespace {
@@ -101,7 +102,7 @@ std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group) {
 bool group_busy(const Sysfs& sysfs, unsigned group) {
   if (!group_holders(sysfs, group).empty()) return true;
   const std::string node = fmt::format("/dev/vfio/{}{}", is_noiommu_group(sysfs, group) ? "noiommu-" : "", group);
-  const FileDescriptor file(open(sysfs.path(node).c_str(), O_RDWR | O_CLOEXEC));
+  const FileDescriptor file = open_file(sysfs.path(node).c_str(), O_RDWR | O_CLOEXEC);
   return !file && errno == EBUSY;
 }
 

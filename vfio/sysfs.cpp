@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "pollux/vfio/file_descriptor.hpp"
+#include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::vfio {
 namespace {
@@ -32,9 +33,9 @@ std::optional<Number> parsed(std::string_view text) {
 
 // An attribute takes its text in one write, and answers with it.
 Result<void> write_attribute(const std::string& path, std::string_view text) {
-  const FileDescriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  const FileDescriptor file = open_file(path.c_str(), O_WRONLY | O_CLOEXEC);
   if (!file) return fail_errno(errno, fmt::format("cannot open {} for writing", path));
-  const ssize_t written = ::write(file.get(), text.data(), text.size());
+  const ssize_t written = uninterrupted([&] { return ::write(file.get(), text.data(), text.size()); });
   if (written < 0) return fail_errno(errno, fmt::format("cannot write \"{}\" to {}", text, path));
   if (static_cast<std::size_t>(written) != text.size())
     return fail(fmt::format("{} took {} of {} bytes", path, written, text.size()));

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "pollux/vfio/clock.hpp"
+#include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::vfio::user {
 namespace {
@@ -58,7 +59,10 @@ Result<Socket> Socket::connect(const std::string& path) {
   std::memcpy(address.sun_path, path.data(), path.size());
   FileDescriptor file(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!file) return fail_errno(errno, "cannot make a socket");
-  if (::connect(file.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+  const auto connect_once = [&] {
+    return ::connect(file.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  };
+  if (uninterrupted(connect_once) != 0) {
     const int os_error = errno;
     const char* advice = "";
     if (os_error == ENOENT) advice = "start the server first, or correct the path";

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "../../ticker.hpp"
+
 namespace pollux::dma {
 namespace {
 
@@ -194,6 +196,21 @@ TEST_CASE("a shortage is an error with the numbers in it, and takes nothing") {
   REQUIRE_FALSE(too_much);
   CHECK(too_much.error().os_error == ENOMEM);
   CHECK(too_much.error().message().find("35184372088832 bytes") != std::string::npos);
+}
+
+TEST_CASE("memory comes whole under a timer that interrupts every millisecond") {
+  const test::Ticker ticker;
+  const std::uint64_t free_pages = meminfo("HugePages_Free");
+  while (test::Ticker::ticks < 30) {
+    auto ordinary = Memory::allocate((free_pages + 1) * k2MiB + (256ull << 20));
+    if (!ordinary) FAIL(ordinary.error().message());
+    CHECK(ordinary->page_size_bytes() == k4KiB);
+    *ordinary = Memory();
+    if (free_pages == 0) continue;
+    auto huge = Memory::allocate(free_pages * k2MiB);
+    if (!huge) FAIL(huge.error().message());
+    CHECK(huge->page_size_bytes() == k2MiB);
+  }
 }
 
 TEST_CASE("sizes of 0 and beyond an address space are refused") {

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <string_view>
 
+#include "pollux/vfio/uninterrupted.hpp"
 #include "pollux/vfio/user/protocol.hpp"
 
 namespace pollux::softnvme::server {
@@ -37,7 +38,7 @@ bool is_eventfd(const FileDescriptor& file) {
 // Whether a write finds room: one that is full has been signalled anyway.
 bool has_room(const FileDescriptor& eventfd) {
   pollfd entry{eventfd.get(), POLLOUT, 0};
-  return poll(&entry, 1, 0) == 1;
+  return vfio::uninterrupted([&] { return poll(&entry, 1, 0); }) == 1;  // EINTR, although it does not wait
 }
 
 }  // namespace

@@ -10,6 +10,8 @@
 #include <array>
 #include <cerrno>
 
+#include "pollux/vfio/uninterrupted.hpp"
+
 namespace pollux::softnvme {
 namespace {
 
@@ -49,7 +51,7 @@ Result<std::uint64_t> settle_size(int fd, const std::string& path, std::optional
   const auto found_bytes = static_cast<std::uint64_t>(info.st_size);
   if (found_bytes == 0) {
     const std::uint64_t size_bytes = wanted_bytes.value_or(default_bytes);
-    if (ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) {
+    if (vfio::uninterrupted([&] { return ftruncate(fd, static_cast<off_t>(size_bytes)); }) != 0) {
       const int os_error = errno;
       return fail_errno(os_error, fmt::format("soft: file={} cannot be made {} bytes long", path, size_bytes),
                         advice_for(os_error));
@@ -74,7 +76,8 @@ Result<std::unique_ptr<FileStore>> FileStore::open(const std::string& path, std:
                                                    std::uint64_t default_bytes, std::uint32_t block_size_bytes) {
   const bool existed = access(path.c_str(), F_OK) == 0;
   // O_NONBLOCK: a FIFO is refused below and must not hold us here.
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, kFileMode);
+  const int fd =
+      vfio::uninterrupted([&] { return ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, kFileMode); });
   if (fd < 0) {
     const int os_error = errno;
     return fail_errno(os_error, fmt::format("soft: file={} cannot be opened", path), advice_for(os_error));
@@ -117,10 +120,11 @@ bool FileStore::write(std::uint64_t offset, std::span<const std::byte> from) {
 }
 
 bool FileStore::zero(std::uint64_t offset, std::uint64_t size_bytes) {
-  if (fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
-                static_cast<off_t>(size_bytes)) == 0) {
-    return true;
-  }
+  const auto punch = [&] {
+    return fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                     static_cast<off_t>(size_bytes));
+  };
+  if (vfio::uninterrupted(punch) == 0) return true;
   // A file system without holes: the zeros are written.
   static constexpr std::array<std::byte, kZeroBytes> kZeros{};
   while (size_bytes != 0) {
@@ -132,7 +136,9 @@ bool FileStore::zero(std::uint64_t offset, std::uint64_t size_bytes) {
   return true;
 }
 
-bool FileStore::flush() { return fdatasync(fd_) == 0 || failed(errno, "making what was written durable"); }
+bool FileStore::flush() {
+  return vfio::uninterrupted([&] { return fdatasync(fd_); }) == 0 || failed(errno, "making what was written durable");
+}
 
 bool FileStore::failed(int os_error, std::string what) {
   if (!error_.empty()) return false;
