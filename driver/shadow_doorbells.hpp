@@ -1,9 +1,11 @@
 // The memory of shadow doorbells and event indices: a page each, laid out like the doorbells of BAR0. Zeroed whenever
-// the controller is disabled; the controller reads it from Doorbell Buffer Config on. NVMe base 2.0c, 5.8 and B.5.
+// the controller is disabled; the controller reads it from Doorbell Buffer Config on. The event indices are its own to
+// write, at any time; what it writes when it takes the buffers it need not write again. NVMe base 2.0c, 5.8 and B.5.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "pollux/dma/space.hpp"
 #include "pollux/driver/queue/doorbell.hpp"
@@ -22,12 +24,18 @@ class ShadowDoorbells {
 
   void clear() noexcept { std::memset(buffer_.slice().data, 0, 2 * kPageBytes); }
 
-  // Before a queue pair is created: what another one of this id left behind.
+  // When the controller has taken the buffers: its event indices are what queues begin with.
+  void keep_events() noexcept { std::memcpy(first_events_.data(), words() + kWords, kPageBytes); }
+
+  // Before a queue pair is created: what another one of this id left behind goes. An event index of that one could let
+  // the controller sleep while this one begins.
   void clear(std::uint16_t qid, unsigned dstrd) noexcept {
     for (const std::uint64_t offset :
          {submission_doorbell_offset(qid, dstrd), completion_doorbell_offset(qid, dstrd)}) {
       const std::uint64_t index = index_of(offset);
-      if (index < kWords) words()[index] = words()[kWords + index] = 0;
+      if (index >= kWords) continue;
+      words()[index] = 0;
+      words()[kWords + index] = first_events_[index];
     }
   }
 
@@ -50,9 +58,10 @@ class ShadowDoorbells {
   }
   std::uint32_t* words() const noexcept { return reinterpret_cast<std::uint32_t*>(buffer_.slice().data); }
 
-  explicit ShadowDoorbells(dma::Buffer buffer) : buffer_(std::move(buffer)) {}
+  explicit ShadowDoorbells(dma::Buffer buffer) : buffer_(std::move(buffer)), first_events_(kWords) {}
 
   dma::Buffer buffer_;
+  std::vector<std::uint32_t> first_events_;
 };
 
 }  // namespace pollux::nvme

@@ -230,6 +230,7 @@ Result<bool> BringUp::step(std::uint64_t now_ns) {
       if (!result) return std::unexpected(result.error());
       if (!*result) return false;
       facts_.shadow_doorbells = (*result)->status.ok();  // one that refuses goes on with its registers
+      if (facts_.shadow_doorbells) shadows_->keep_events();
       stage_ = Stage::done;
       return true;
     }

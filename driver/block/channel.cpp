@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::uint32_t kDefaultMaxTransfer = 2u << 20;
 constexpr std::uint32_t kLargestMaxTransfer = 32u << 20;  // bounds the memory for PRP lists
+constexpr std::uint32_t kLongRingEntries = 256;           // Doorbell::wants_long_ring(); more than that is no gain
 constexpr std::uint32_t kLongestTimeoutMs = 1u << 30;     // ticks are compared by their difference
 
 // The largest single command with data, in bytes: a multiple of the block size, or 0 if not even one block fits.
@@ -303,17 +304,19 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
     return fail(fmt::format("a block has {} bytes, more than one command may carry", ns.block_size_bytes),
                 "allow larger transfers");
   }
-  auto memory = nvme::QueueMemory::allocate(*controller.space(), depth + 1, depth,
-                                            std::max(1u, nvme::prp_list_pages(transfer_bytes)));
-  if (!memory) return std::unexpected(memory.error());
-
   const auto qid = controller.take_queue_id();
   if (!qid) return std::unexpected(qid.error());
-  const auto doorbells = controller.doorbells(*qid);
-  if (!doorbells) {
+  const auto refused = [&](const Error& why) {
     controller.release_queue(*qid);
-    return std::unexpected(doorbells.error());
-  }
+    return std::unexpected(why);
+  };
+  const auto doorbells = controller.doorbells(*qid);
+  if (!doorbells) return refused(doorbells.error());
+  std::uint32_t entries = depth + 1;
+  if (doorbells->submission.wants_long_ring()) entries = std::max(entries, std::min(kLongRingEntries, most_entries));
+  auto memory = nvme::QueueMemory::allocate(*controller.space(), entries, depth,
+                                            std::max(1u, nvme::prp_list_pages(transfer_bytes)));
+  if (!memory) return refused(memory.error());
   std::unique_ptr<Channel> channel(
       new Channel(controller, *qid, *doorbells, std::move(*memory), ns, transfer_bytes, options));
   if (options.wait == Wait::adaptive || options.wait == Wait::interrupt) {

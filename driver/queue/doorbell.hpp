@@ -25,6 +25,10 @@ class Doorbell {
     return shadowed;
   }
 
+  // Whether a ring that is told here should be long: behind a shadow a ring that comes round to its first entry passes
+  // whatever the event index is, "never" too, and the register of this one is a call.
+  bool wants_long_ring() const noexcept { return event_ != nullptr && word_ == nullptr; }
+
   // Publishes `value`, and with it every store before.
   void ring(std::uint32_t value) const noexcept {
     if (shadow_ != nullptr && !wakes(value)) return;

@@ -93,6 +93,7 @@ Config SoftDeviceThread::controller_config(const Options& options, std::uint64_t
   config.io_queues = options.queues;
   config.mdts = options.mdts;
   config.shadow_doorbells = options.shadow;
+  config.shadow_polls = options.shadow_polls;
   config.interrupt_vectors = vectors_;
   config.serial = serial_of(options);
   config.namespaces = {{1, options.block_size_bytes, size_bytes / options.block_size_bytes, store}};

@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::string_view kUnits = "kmgt";
 constexpr std::string_view kValid =
-    "size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, null=0|1, mdts=N, queues=N, shadow=0|1, trap=0|1, "
+    "size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, null=0|1, mdts=N, queues=N, shadow=0|1|poll, "
+    "trap=0|1, "
     "faults=N%";
 
 std::unexpected<Error> bad_value(std::string_view option, std::string_view value, std::string_view valid) {
@@ -61,9 +62,13 @@ Result<void> set(Options& options, std::string_view option, std::string_view val
   } else if (option == "file") {
     if (value.empty()) return bad_value(option, value, "the path of a file");
     options.file = value;
-  } else if (option == "null" || option == "shadow" || option == "trap") {
+  } else if (option == "null" || option == "trap") {
     if (value != "0" && value != "1") return bad_value(option, value, "0 or 1");
-    (option == "null" ? options.null : option == "shadow" ? options.shadow : options.trap) = value == "1";
+    (option == "null" ? options.null : options.trap) = value == "1";
+  } else if (option == "shadow") {
+    if (value != "0" && value != "1" && value != "poll") return bad_value(option, value, "0, 1 or poll");
+    options.shadow = value != "0";
+    options.shadow_polls = value == "poll";
   } else if (option == "mdts") {
     const Result<std::uint64_t> mdts = parse_between(option, value, 0, Options::kMaxMdts);
     if (!mdts) return std::unexpected(mdts.error());

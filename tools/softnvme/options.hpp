@@ -22,6 +22,7 @@ struct Options {
   std::uint8_t mdts = 6;
   std::uint32_t queues = 16;
   bool shadow = false;                    // shadow doorbells are offered
+  bool shadow_polls = false;              // and never is a wake asked for
   bool trap = false;                      // BAR0 cannot be mapped: doorbells are written by call
   std::uint32_t faults_of_a_million = 0;  // I/O commands that meet a random fault
 

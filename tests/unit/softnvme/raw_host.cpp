@@ -20,6 +20,7 @@ RawHost::RawHost(const HostOptions& options) {
   config.mdts = options.mdts;
   config.interrupt_vectors = options.io_queues + 1;
   config.shadow_doorbells = options.shadow_doorbells;
+  config.shadow_polls = options.shadow_polls;
   config.ready_delay_ns = options.ready_delay_ns;
   if (!options.null) store = std::move(*MemoryStore::create(options.block_count * options.block_size_bytes));
   config.namespaces.push_back({1, options.block_size_bytes, options.block_count, store.get()});

@@ -27,7 +27,7 @@ struct HostOptions {
   bool null = false;
   bool second_namespace = false;  // NSID 3, of 64 blocks
   std::uint64_t ready_delay_ns = 0;
-  bool shadow_doorbells = false;
+  bool shadow_doorbells = false, shadow_polls = false;
 };
 
 class RawHost {

@@ -11,12 +11,12 @@ using nvme::IoOpcode;
 using nvme::StatusCode;
 
 struct Shadowed {
-  RawHost host{{.shadow_doorbells = true}};
+  RawHost host;
   std::uint64_t buffers;  // two pages: shadows, event indices
   std::uint64_t page;
   RawHost::Queue* queue = nullptr;
 
-  Shadowed() {
+  explicit Shadowed(bool polls = false) : host{{.shadow_doorbells = true, .shadow_polls = polls}} {
     host.enable();
     buffers = host.pages(2);
     page = host.pages(1);
@@ -85,6 +85,24 @@ TEST_CASE("a quiet controller asks to be woken, and then looks at the shadow onl
   CHECK(s.event(2) != s.queue->tail);
   s.read();
   CHECK(s.answered());
+  CHECK(s.host.violation_count() == 0);
+}
+
+TEST_CASE("a controller that polls says so once for its completion queues, and never asks to be woken") {
+  Shadowed s(true);
+  s.create();
+  CHECK((s.event(2) == ~0u && s.event(3) == ~0u));
+  s.let_it_sleep();
+  s.read();
+  CHECK(s.answered());
+  CHECK((s.event(2) == ~0u && s.event(3) == ~0u));
+  // What the host does to its buffer stays: the index of a completion queue is not written anew with the queue.
+  REQUIRE(s.host.admin_status(admin_command(AdminOpcode::delete_sq, 1)) == StatusCode::success);
+  REQUIRE(s.host.admin_status(admin_command(AdminOpcode::delete_cq, 1)) == StatusCode::success);
+  s.event(2) = s.event(3) = 0;
+  s.shadow(2) = s.shadow(3) = 0;
+  s.host.create_pair(1);
+  CHECK((s.event(2) == ~0u && s.event(3) == 0));
   CHECK(s.host.violation_count() == 0);
 }
 

@@ -83,6 +83,7 @@ Reply AdminCommands::doorbell_buffer_config(const nvme::Command& command) {
   if (!state_.queues.use_shadows(command.prp1, command.prp2)) {
     return violate(Rule::dma_unmapped, StatusCode::data_transfer_error, "a doorbell buffer that is not mapped");
   }
+  state_.queues.mark_polled();
   return success();
 }
 

@@ -27,7 +27,10 @@ struct Config {
   std::uint32_t max_queue_entries = kMaxQueueEntries;
   std::uint8_t mdts = 6;          // 2^n pages of 4 KiB; 0: no limit
   bool shadow_doorbells = false;  // Doorbell Buffer Config is offered
-  // Behind shadow doorbells: after so many looks at a tail that stood still the controller asks to be woken, and
+  // Behind shadow doorbells: it polls for ever, and says so by an event index that no ring has, once, when it takes the
+  // buffers, for completion queues, and for a submission queue when that is created. As SPDK's target does.
+  bool shadow_polls = false;
+  // Else: after so many looks at a tail that stood still the controller asks to be woken, and
   // sleeps.
   unsigned looks_before_sleep = 1000;
   std::uint32_t interrupt_vectors = 17;

@@ -10,6 +10,9 @@ constexpr std::size_t kCidWords = (1u << 16) / 64;
 // In BAR0's word while the controller sleeps: no value that a host writes there.
 constexpr std::uint32_t kAsleep = 0xffff'ffff;
 
+// An event index that means "never": no tail or head reaches it.
+constexpr std::uint32_t kPolls = 0xffff'ffff;
+
 void zero_doorbell(std::uint32_t* word) { __atomic_store_n(word, 0, __ATOMIC_RELEASE); }
 
 }  // namespace
@@ -32,6 +35,7 @@ Queues::Queues(const Config& config, const HostMemory& memory, std::uint32_t* do
       doorbells_(doorbells),
       violations_(violations),
       looks_before_sleep_(config.looks_before_sleep),
+      shadow_polls_(config.shadow_polls),
       submission_(kMaxIoQueues + 1),
       completion_(kMaxIoQueues + 1) {
   active_.reserve(kMaxIoQueues + 1);
@@ -130,6 +134,12 @@ bool Queues::use_shadows(std::uint64_t shadows_iova, std::uint64_t events_iova) 
   return true;
 }
 
+void Queues::mark_polled() {
+  if (!shadow_polls_) return;
+  for (std::uint32_t id = 1; id <= kMaxIoQueues; ++id)
+    __atomic_store_n(shadows_->events + 2 * id + 1, kPolls, __ATOMIC_RELEASE);
+}
+
 void Queues::tell_through_shadow(SubmissionQueue& sq) {
   if (!shadows_ || sq.id == 0) return;
   sq.told = shadows_->shadows + 2 * sq.id;
@@ -137,7 +147,7 @@ void Queues::tell_through_shadow(SubmissionQueue& sq) {
   sq.event_moved_at = sq.tail;
   sq.quiet_looks = 0;
   sq.asleep = false;
-  __atomic_store_n(sq.event, (sq.tail - 1) & 0xffff, __ATOMIC_RELEASE);
+  __atomic_store_n(sq.event, shadow_polls_ ? kPolls : (sq.tail - 1) & 0xffff, __ATOMIC_RELEASE);
 }
 
 void Queues::tell_through_shadow(CompletionQueue& cq) {
@@ -145,12 +155,14 @@ void Queues::tell_through_shadow(CompletionQueue& cq) {
   cq.told = shadows_->shadows + 2 * cq.id + 1;
   cq.event = shadows_->events + 2 * cq.id + 1;
   cq.event_moved_at = cq.head;
+  if (shadow_polls_) return;
   // Heads are looked for when they are needed: no wake is ever asked for.
   __atomic_store_n(cq.event, (cq.head - 1) & 0xffff, __ATOMIC_RELEASE);
 }
 
 // False: the controller sleeps, or falls asleep now.
 bool Queues::looks_at_shadow(SubmissionQueue& sq) {
+  if (shadow_polls_) return true;
   if (sq.asleep) {
     if (__atomic_load_n(sq.doorbell, __ATOMIC_ACQUIRE) == kAsleep) return false;
     sq.asleep = false;

@@ -116,6 +116,8 @@ class Queues {
   // Doorbell Buffer Config: from now on the doorbells of I/O queues are told in a page of host memory, and the host is
   // asked for writes of BAR0 by event indices in another. False, and nothing changed: they are not mapped.
   bool use_shadows(std::uint64_t shadows_iova, std::uint64_t events_iova);
+  // Config::shadow_polls, when the buffers have been taken: for all completion queues that there may be.
+  void mark_polled();
 
   // Takes up what the tail doorbell says: new commands are outstanding from now on.
   void observe(SubmissionQueue& sq) {
@@ -136,7 +138,7 @@ class Queues {
       return refuse_head(cq, head);
     cq.head = head;
     cq.refused = kNothingRefused;
-    if (cq.event != nullptr) [[unlikely]]
+    if (cq.event != nullptr && !shadow_polls_) [[unlikely]]
       keep_awake(cq, head);
   }
 
@@ -217,6 +219,7 @@ class Queues {
   std::optional<Shadows> shadows_;
   ViolationLog& violations_;
   const unsigned looks_before_sleep_;
+  const bool shadow_polls_;
   std::vector<SubmissionQueue> submission_;
   std::vector<CompletionQueue> completion_;
   std::vector<SubmissionQueue*> active_;
