@@ -6,10 +6,12 @@
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <span>
 
 #include "pollux/bench/random.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/softnvme.hpp"
+#include "pollux/vfio/in_use.hpp"
 #include "pollux/vfio/sysfs.hpp"
 
 namespace pollux::bench {
@@ -42,6 +44,19 @@ std::optional<unsigned> iommu_group(const vfio::Address& address) {
   if (!address.is_pci()) return std::nullopt;
   const auto function = vfio::Sysfs().function(address.target);  // one that is not there, opening it tells
   return function ? function->group : std::nullopt;
+}
+
+// The kernel may have the namespace through another controller, and does not bear that a job writes beside it.
+Result<void> free_to_write(const vfio::Address& address, Drive& drive, std::uint32_t nsid) {
+  if (!address.is_pci()) return {};
+  const nvme::IdentifyController& identity = drive.controller().identity();
+  const vfio::NamespaceName name{std::string(identity.subnqn, sizeof identity.subnqn),
+                                 std::string(identity.sn, sizeof identity.sn),
+                                 std::string(identity.mn, sizeof identity.mn), nsid};
+  const auto uses = vfio::uses_of(vfio::Sysfs(), std::span(&name, 1));
+  if (uses.empty()) return {};
+  return fail(fmt::format("{}: namespace {} is in use by the kernel: {}", address.text, nsid, fmt::join(uses, ", ")),
+              "unmount it, swap it off or stop the volume; nothing was written");
 }
 
 }  // namespace
@@ -91,6 +106,10 @@ Result<Devices> Devices::open(const JobList& list) {
     Drive& drive = *devices.drives_[drive_of[i]].drive;
     auto ns = drive.open_namespace(nsid_of[i]);
     if (!ns) return of_job(list.jobs[i], ns.error());
+    if (may_write(list.jobs[i].rw)) {
+      const vfio::Address& address = devices.drives_[drive_of[i]].address;
+      if (auto free = free_to_write(address, drive, ns->nsid); !free) return of_job(list.jobs[i], free.error());
+    }
     if (list.jobs[i].reconnect_ns != 0 && !drive.controller().device().may_come_back()) {
       return of_job(list.jobs[i], {"reconnect waits for a server that comes back, and this device has none behind it",
                                    "leave it out, or name a vfio-user: device", 0});

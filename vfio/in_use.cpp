@@ -24,6 +24,7 @@ struct Mount {
 struct Layer {
   std::string name;
   std::string text;
+  bool stacked = false;  // a volume, which is in use without being mounted
 };
 
 // mountinfo writes space, tab, newline and backslash as \ooo.
@@ -71,20 +72,28 @@ std::vector<std::string> swaps(const Sysfs& sysfs) {
 
 std::string class_folder(const std::string& name) { return "/sys/class/block/" + name; }
 
-// The drive's devices, their partitions, and what is stacked on each.
-std::vector<Layer> layers_of(const Sysfs& sysfs, const PciFunction& function) {
+// Which way the kernel has a disk, where that is not the one that was asked about alone.
+std::string way_of(const KernelDisk& disk) {
+  if (!disk.own) return fmt::format(" (the same namespace, through {})", fmt::join(disk.through, " and "));
+  return disk.through.size() > 1 ? fmt::format(" (through {})", fmt::join(disk.through, " and ")) : "";
+}
+
+// The disks, their partitions, and what is stacked on each.
+std::vector<Layer> layers_of(const Sysfs& sysfs, std::span<const KernelDisk> disks) {
   std::vector<Layer> layers;
-  for (const auto& disk : function.block_devices) {
-    layers.push_back({disk, disk});
-    for (const auto& entry : sysfs.names(class_folder(disk)))
-      if (!sysfs.line(class_folder(disk) + "/" + entry + "/partition").empty()) layers.push_back({entry, entry});
+  for (const auto& disk : disks) {
+    const std::string way = way_of(disk);
+    layers.push_back({disk.name, disk.name + way});
+    for (const auto& entry : sysfs.names(class_folder(disk.name)))
+      if (!sysfs.line(class_folder(disk.name) + "/" + entry + "/partition").empty())
+        layers.push_back({entry, entry + way});
   }
   for (std::size_t i = 0; i < layers.size() && layers.size() < kMaxStackedDevices; i++) {
     for (const auto& holder : sysfs.names(class_folder(layers[i].name) + "/holders")) {
       if (std::ranges::any_of(layers, [&](const Layer& layer) { return layer.name == holder; })) continue;
       const std::string volume = sysfs.line(class_folder(holder) + "/dm/name");
       const std::string text = volume.empty() ? holder : fmt::format("{} ({})", holder, volume);
-      layers.push_back({holder, fmt::format("{} on {}", text, layers[i].text)});
+      layers.push_back({holder, fmt::format("{} on {}", text, layers[i].text), true});
     }
   }
   return layers;
@@ -97,13 +106,11 @@ bool names_device(const Sysfs& sysfs, const std::string& path, const std::string
   return !volume.empty() && path == "/dev/mapper/" + volume;
 }
 
-}  // namespace
-
-std::vector<std::string> uses_of(const Sysfs& sysfs, const PciFunction& function) {
+std::vector<std::string> uses_of_disks(const Sysfs& sysfs, std::span<const KernelDisk> disks) {
   std::vector<std::string> uses;
   const auto mounted = mounts(sysfs);
   const auto swapped = swaps(sysfs);
-  for (const auto& layer : layers_of(sysfs, function)) {
+  for (const auto& layer : layers_of(sysfs, disks)) {
     const std::size_t before = uses.size();
     const std::string number = sysfs.line(class_folder(layer.name) + "/dev");
     for (const auto& mount : mounted)
@@ -111,28 +118,37 @@ std::vector<std::string> uses_of(const Sysfs& sysfs, const PciFunction& function
         uses.push_back(fmt::format("{} is mounted at {}", layer.text, mount.point));
     for (const auto& swap : swapped)
       if (names_device(sysfs, swap, layer.name)) uses.push_back(fmt::format("{} is swap", layer.text));
-    const bool stacked = layer.text != layer.name;
-    if (stacked && uses.size() == before) uses.push_back(fmt::format("{} is active", layer.text));
+    if (layer.stacked && uses.size() == before) uses.push_back(fmt::format("{} is active", layer.text));
   }
   return uses;
 }
 
-Result<Claims> claim(const Sysfs& sysfs, const PciFunction& function) {
+}  // namespace
+
+std::vector<std::string> uses_of(const Sysfs& sysfs, const PciFunction& function) {
+  return uses_of_disks(sysfs, disks_of(sysfs, function));
+}
+
+std::vector<std::string> uses_of(const Sysfs& sysfs, std::span<const NamespaceName> namespaces) {
+  return uses_of_disks(sysfs, disks_of(sysfs, namespaces));
+}
+
+Result<Claims> claim(const Sysfs& sysfs, const PciFunction& function, const Claims& ours) {
   const auto refuse = [&](const std::string& why) {
     return fail(fmt::format("{} is in use: {}", function.bdf, why),
                 "unmount it, swap it off or stop the volume; nothing was changed");
   };
-  if (const auto uses = uses_of(sysfs, function); !uses.empty()) {
-    std::string text;
-    for (const auto& use : uses) text += (text.empty() ? "" : ", ") + use;
-    return refuse(text);
-  }
+  const auto disks = disks_of(sysfs, function);
+  if (const auto uses = uses_of_disks(sysfs, disks); !uses.empty())
+    return refuse(fmt::format("{}", fmt::join(uses, ", ")));
   Claims claims;
-  for (const auto& name : function.block_devices) {
-    FileDescriptor file = open_file(sysfs.path("/dev/" + name).c_str(), O_RDONLY | O_EXCL | O_CLOEXEC);
+  for (const auto& disk : disks) {
+    if (ours.contains(disk.name)) continue;
+    FileDescriptor file = open_file(sysfs.path("/dev/" + disk.name).c_str(), O_RDONLY | O_EXCL | O_CLOEXEC);
     if (!file && errno == EBUSY)
-      return refuse(fmt::format("the kernel holds {}, perhaps mounted where this process cannot see it", name));
-    if (file) claims.push_back(std::move(file));
+      return refuse(fmt::format("the kernel holds {}{}, perhaps mounted where this process cannot see it", disk.name,
+                                way_of(disk)));
+    if (file) claims.emplace(disk.name, std::move(file));
   }
   return claims;
 }

@@ -42,7 +42,24 @@ Result<void> write_attribute(const std::string& path, std::string_view text) {
   return {};
 }
 
-// nvme0n1, or the path nvme0c1n1 of a namespace whose block device is nvme0n1 (nvme-multipath). Anything else: empty.
+std::vector<std::string> block_devices(const Sysfs& sysfs, const std::string& folder) {
+  std::vector<std::string> found;
+  for (const auto& controller : sysfs.names(folder + "/nvme"))
+    for (const auto& entry : sysfs.names(folder + "/nvme/" + controller))
+      if (auto name = block_device_name(entry); !name.empty()) found.push_back(std::move(name));
+  std::ranges::sort(found);
+  found.erase(std::ranges::unique(found).begin(), found.end());
+  return found;
+}
+
+std::string link_of(const Sysfs& sysfs, const std::string& folder) {
+  const std::string speed = sysfs.line(folder + "/current_link_speed");
+  const std::string width = sysfs.line(folder + "/current_link_width");
+  return speed.empty() || width.empty() ? std::string() : fmt::format("{} x{}", speed, width);
+}
+
+}  // namespace
+
 std::string block_device_name(std::string_view entry) {
   if (!entry.starts_with("nvme")) return {};
   std::size_t at = 4;
@@ -61,24 +78,6 @@ std::string block_device_name(std::string_view entry) {
   if (at == entry.size() || entry[at++] != 'n' || !skip_digits() || at != entry.size()) return {};
   return controller + std::string(entry.substr(ns));
 }
-
-std::vector<std::string> block_devices(const Sysfs& sysfs, const std::string& folder) {
-  std::vector<std::string> found;
-  for (const auto& controller : sysfs.names(folder + "/nvme"))
-    for (const auto& entry : sysfs.names(folder + "/nvme/" + controller))
-      if (auto name = block_device_name(entry); !name.empty()) found.push_back(std::move(name));
-  std::ranges::sort(found);
-  found.erase(std::ranges::unique(found).begin(), found.end());
-  return found;
-}
-
-std::string link_of(const Sysfs& sysfs, const std::string& folder) {
-  const std::string speed = sysfs.line(folder + "/current_link_speed");
-  const std::string width = sysfs.line(folder + "/current_link_width");
-  return speed.empty() || width.empty() ? std::string() : fmt::format("{} x{}", speed, width);
-}
-
-}  // namespace
 
 std::string function_folder(std::string_view bdf) { return fmt::format("/sys/bus/pci/devices/{}", bdf); }
 std::string driver_folder(std::string_view driver) { return fmt::format("/sys/bus/pci/drivers/{}", driver); }

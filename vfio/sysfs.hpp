@@ -86,6 +86,11 @@ class Sysfs {
 // Folders and names of sysfs that several files use.
 std::string function_folder(std::string_view bdf);   // /sys/bus/pci/devices/BDF
 std::string driver_folder(std::string_view driver);  // /sys/bus/pci/drivers/NAME
+
+// The block device of a namespace that an entry of a controller's folder is: "nvme0n1" itself, or of the path
+// "nvme0c1n1" (nvme-multipath) "nvme0n1". Empty for anything else, a partition too.
+std::string block_device_name(std::string_view entry);
+
 inline constexpr std::string_view kVfioDriver = "vfio-pci";
 inline constexpr std::string_view kNvmeDriver = "nvme";
 

@@ -243,6 +243,35 @@ TEST_CASE("a drive that the kernel uses is told with what uses it") {
   SECTION("not used") { is(ready.fault(), "driver", Severity::blocked, "nvme", "pollux bind 0000:02:00.0"); }
 }
 
+TEST_CASE("a drive whose namespace the kernel uses through another controller is told, with which") {
+  ReadyMachine ready;
+  const std::string other = "0000:03:00.0";
+  ready.fake.add_function(other, "1cc1:0021", "010802", "nvme", 13);
+  ready.fake.add_disk(other, "nvme1", "nvme1n1", "259:0");
+  ready.fake.identify("nvme1n1", "nqn.2026-11.example:one", 1, "eui.0025385791b02f3e");
+  ready.drive.namespaces = {{"nqn.2026-11.example:one", "", "", 1}};
+  SECTION("the drive, opened, names its namespaces") {
+    ready.fake.put_file("/proc/self/mountinfo", "36 35 259:0 / /data rw - ext4 /dev/nvme1n1 rw\n");
+    is(ready.fault(), "used by the kernel", Severity::blocked,
+       "nvme1n1 (the same namespace, through 0000:03:00.0) is mounted at /data", "umount");
+    const auto verdict = judge(ready.machine, *ready.machine.sysfs.function(kBdf));
+    CHECK(verdict.severity == Severity::blocked);
+    CHECK(verdict.next.find("umount") != std::string::npos);
+  }
+  SECTION("nobody uses it") {
+    for (const auto& finding : ready.all()) CHECK(finding.severity == Severity::fine);
+  }
+  SECTION("a drive of the kernel's that nobody uses says who else has the namespace") {
+    ready.fake.add_function(kBdf, "1cc1:0021", "010802", "nvme", 12);
+    ready.fake.add_disk(kBdf, "nvme0", "nvme0n1", "259:8");
+    ready.fake.identify("nvme0n1", "nqn.2026-11.example:one", 1, "eui.0025385791b02f3e");
+    const auto findings = ready.all();
+    const auto used = std::ranges::find(findings, "used by the kernel", &Finding::check);
+    REQUIRE(used != findings.end());
+    is(*used, "used by the kernel", Severity::fine, "no; 0000:03:00.0 has a namespace of it, too", "");
+  }
+}
+
 TEST_CASE("whoever may not open the group is told whose it must be") {
   ReadyMachine ready;
   ready.closed["/dev/vfio/12"] = EACCES;

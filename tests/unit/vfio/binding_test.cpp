@@ -235,3 +235,31 @@ TEST_CASE("nvme that takes a drive while it is being bound loses it again") {
   REQUIRE(machine.give({kFirst}));
   CHECK(machine.driver(kFirst) == "vfio-pci");
 }
+
+TEST_CASE("a drive whose namespace is mounted through another controller is not bound") {
+  Machine machine;
+  machine.identify("nvme0n1", "nqn.2026-11.example:one", 1, "eui.0025385791b02f3e");
+  machine.identify("nvme1n1", "nqn.2026-11.example:one", 1, "eui.0025385791b02f3e");
+  machine.put_file("/proc/self/mountinfo", "36 35 259:4 / /data rw - ext4 /dev/nvme1n1 rw\n");
+  const std::string message = refusal(machine.give({kFirst}));
+  CHECK(contains(message, "0000:02:00.0 is in use: nvme1n1 (the same namespace, through 0000:03:00.0) is mounted at"));
+  CHECK(machine.writes().empty());
+}
+
+TEST_CASE("a namespace that the kernel keeps through another controller is told when the drive is bound") {
+  Machine machine;
+  machine.identify("nvme0n1", "nqn.2026-11.example:one", 1, "eui.0025385791b02f3e");
+  machine.identify("nvme1n1", "nqn.2026-11.example:one", 1, "eui.0025385791b02f3e");
+  SECTION("one of them is bound") {
+    const auto report = machine.give({kFirst});
+    REQUIRE(report);
+    REQUIRE(report->notices.size() == 1);
+    CHECK(contains(report->notices[0], "nvme1n1 through 0000:03:00.0"));
+  }
+  SECTION("both are") {
+    const auto report = machine.give({kFirst, kSecond});
+    REQUIRE(report);
+    CHECK(report->changed.size() == 2);
+    CHECK(report->notices.empty());
+  }
+}

@@ -89,11 +89,23 @@ Result<void> FakeMachine::set_numvfs(const std::string& bdf, unsigned count) {
   return {};
 }
 
-void FakeMachine::add_disk(const std::string& bdf, const std::string& controller, const std::string& disk,
+void FakeMachine::add_disk(const std::string& bdf, const std::string& controller, const std::string& entry,
                            const std::string& number) {
-  put_file(function_folder(bdf) + "/nvme/" + controller + "/" + disk + "/dev", number + "\n");
+  const std::string disk = block_device_name(entry);
+  put_file(function_folder(bdf) + "/nvme/" + controller + "/" + entry + "/dev", number + "\n");
+  put_file("/sys/class/nvme/" + controller + "/" + entry + "/dev", number + "\n");
+  put_link("/sys/class/nvme/" + controller + "/device", "../../../bus/pci/devices/" + bdf);
   put_file("/sys/class/block/" + disk + "/dev", number + "\n");
+  put_link("/sys/class/block/" + disk + "/device", "../../nvme/" + controller);
   put_file("/dev/" + disk, "");
+}
+
+void FakeMachine::identify(const std::string& disk, const std::string& subsystem, unsigned nsid,
+                           const std::string& wwid) {
+  const std::string folder = "/sys/class/block/" + disk;
+  put_file(folder + "/nsid", fmt::format("{}\n", nsid));
+  put_file(folder + "/device/subsysnqn", subsystem + "\n");
+  if (!wwid.empty()) put_file(folder + "/wwid", wwid + "\n");
 }
 
 void FakeMachine::add_partition(const std::string& disk, const std::string& partition, const std::string& number) {

@@ -33,9 +33,11 @@ class FakeMachine {
   // Gives a function SR-IOV: up to `total` virtual functions, of its own device number, in groups of their own.
   void add_sriov(const std::string& bdf, unsigned total);
 
-  // The drive `disk` ("nvme0n1") of a function's controller ("nvme0"), and a partition of it.
-  void add_disk(const std::string& bdf, const std::string& controller, const std::string& disk,
+  // The block device of a function's controller ("nvme0"): `entry` is the device itself ("nvme0n1"), or a path to it
+  // ("nvme1c0n1" to "nvme1n1"). How its namespace is known; `wwid` empty: an old kernel. A partition of it.
+  void add_disk(const std::string& bdf, const std::string& controller, const std::string& entry,
                 const std::string& number);
+  void identify(const std::string& disk, const std::string& subsystem, unsigned nsid, const std::string& wwid);
   void add_partition(const std::string& disk, const std::string& partition, const std::string& number);
 
   // A process that has `file` open.

@@ -18,7 +18,11 @@ Findings examine_machine(const Machine& machine);
 // One drive: function, group, users, driver, permissions, bus, NUMA node.
 Findings examine_drive(const Machine& machine, const vfio::PciFunction& function);
 
-// Temperature and health. Where vfio-pci has the drive, this opens it.
+// Temperature and health. Where vfio-pci has the drive, this opens it, and asks which namespaces it has: the kernel may
+// use one of them through another controller.
 Findings examine_health(const Machine& machine, const vfio::PciFunction& function);
+
+// What the kernel uses of a drive's namespaces, and what is to be said besides where that is nothing.
+Finding use_finding(const std::vector<std::string>& uses, const std::string& besides = {});
 
 }  // namespace pollux::cli

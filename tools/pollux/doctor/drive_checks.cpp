@@ -53,11 +53,12 @@ Findings group(const Sysfs& sysfs, const PciFunction& function) {
                         : fmt::format("{}, and nothing in the way of its {} members", *function.group, members)}};
 }
 
-Finding use(const Sysfs& sysfs, const PciFunction& function) {
-  const auto uses = vfio::uses_of(sysfs, function);
-  if (uses.empty()) return {"used by the kernel", Severity::fine, "no"};
-  return {"used by the kernel", Severity::blocked, fmt::format("{}", fmt::join(uses, "; ")),
-          "take another drive, or give up what is on this one: umount, swapoff, vgchange -an, mdadm --stop"};
+// Who besides this function has its namespaces.
+std::string sharers(const Sysfs& sysfs, const PciFunction& function) {
+  std::set<std::string> others;
+  for (const auto& disk : vfio::disks_of(sysfs, function)) others.insert(disk.through.begin(), disk.through.end());
+  others.erase(function.bdf);
+  return others.empty() ? "" : fmt::format("; {} has a namespace of it, too", fmt::join(others, ", "));
 }
 
 Finding driver(const PciFunction& function) {
@@ -184,12 +185,20 @@ Finding numa(const Machine& machine, const PciFunction& function) {
 
 }  // namespace
 
+Finding use_finding(const std::vector<std::string>& uses, const std::string& besides) {
+  if (uses.empty()) return {"used by the kernel", Severity::fine, "no" + besides};
+  return {"used by the kernel", Severity::blocked, fmt::format("{}", fmt::join(uses, "; ")),
+          "take another drive, or give up what is on this one: umount, swapoff, vgchange -an, mdadm --stop"};
+}
+
 Findings examine_drive(const Machine& machine, const PciFunction& function) {
   const Sysfs& sysfs = machine.sysfs;
   Findings findings = {function_class(function)};
   if (!function.is_nvm()) return findings;
   for (auto& finding : group(sysfs, function)) findings.push_back(std::move(finding));
-  findings.push_back(use(sysfs, function));
+  // Of a drive that vfio-pci has sysfs knows no namespace: examine_health() asks the drive.
+  if (function.driver != vfio::kVfioDriver)
+    findings.push_back(use_finding(vfio::uses_of(sysfs, function), sharers(sysfs, function)));
   findings.push_back(driver(function));
   if (function.driver == vfio::kVfioDriver && function.group) {
     findings.push_back(permission(machine, function));

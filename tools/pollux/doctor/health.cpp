@@ -9,6 +9,7 @@
 #include "pollux/driver/identify.hpp"
 #include "pollux/tools/pollux/doctor/checks.hpp"
 #include "pollux/vfio/file_descriptor.hpp"
+#include "pollux/vfio/in_use.hpp"
 #include "pollux/vfio/readiness.hpp"
 
 namespace pollux::cli {
@@ -54,13 +55,23 @@ Result<Health> by_kernel(const vfio::Sysfs& sysfs, const vfio::PciFunction& func
   return Health{*log, identity->wctemp};
 }
 
+template <std::size_t kBytes>
+std::string text_of(const char (&field)[kBytes]) {
+  return std::string(field, kBytes);
+}
+
 Result<Health> by_opening(const vfio::Sysfs& sysfs, const vfio::PciFunction& function) {
   auto drive = Drive::open(vfio::address_of(sysfs, function));
   if (!drive) return std::unexpected(std::move(drive.error()));
   nvme::Controller& controller = (*drive)->controller();
   const auto log = nvme::smart_log(controller);
   if (!log) return std::unexpected(log.error());
-  const Health health{*log, controller.identity().wctemp};
+  const nvme::IdentifyController& identity = controller.identity();
+  Health health{*log, identity.wctemp};
+  const auto active = nvme::active_namespaces(controller);
+  if (!active) return std::unexpected(active.error());
+  for (const std::uint32_t nsid : *active)
+    health.namespaces.push_back({text_of(identity.subnqn), text_of(identity.sn), text_of(identity.mn), nsid});
   if (auto down = (*drive)->shutdown(); !down) return std::unexpected(down.error());
   return health;
 }
@@ -107,7 +118,12 @@ Findings examine_health(const Machine& machine, const vfio::PciFunction& functio
     state.found += fmt::format("; the drive says that {}", fmt::join(complaints, ", and that "));
     state.remedy = "save what is on it, and replace it";
   }
-  return {std::move(temperature), std::move(state)};
+  Findings findings;
+  if (function.driver == vfio::kVfioDriver)
+    findings.push_back(use_finding(vfio::uses_of(machine.sysfs, health->namespaces)));
+  findings.push_back(std::move(temperature));
+  findings.push_back(std::move(state));
+  return findings;
 }
 
 }  // namespace pollux::cli

@@ -7,15 +7,18 @@
 
 #include "pollux/driver/spec/log.hpp"
 #include "pollux/vfio/error.hpp"
+#include "pollux/vfio/kernel_disks.hpp"
 #include "pollux/vfio/map_error.hpp"
 #include "pollux/vfio/sysfs.hpp"
 
 namespace pollux::cli {
 
-// What a drive says of its health, and from which temperature on it complains (kelvin; 0: it does not say).
+// What a drive says of its health, from which temperature on it complains (kelvin; 0: it does not say), and, where it
+// had to be opened for that, which namespaces it has.
 struct Health {
   nvme::SmartLog log{};
   std::uint16_t warning_kelvin = 0;
+  std::vector<vfio::NamespaceName> namespaces = {};
 };
 
 struct Machine {
