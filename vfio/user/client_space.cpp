@@ -1,5 +1,7 @@
 #include "pollux/vfio/user/client_space.hpp"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -12,6 +14,13 @@ namespace {
 constexpr IovaRange kUsable{
     0, (std::uint64_t{1} << 47) - 1};  // the protocol knows no ranges: what every server keeps in a pointer
 constexpr std::uint64_t k2MiB = 1 << 21, k1GiB = 1 << 30;
+
+// SPDK's target is given a folder, by which its users know it, and listens at "cntrl" in there.
+Result<Socket> connect(const std::string& path) {
+  struct stat found{};
+  const bool is_folder = stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode);
+  return Socket::connect(is_folder ? path + "/cntrl" : path);
+}
 
 }  // namespace
 
@@ -28,7 +37,7 @@ Result<std::unique_ptr<Device>> ClientSpace::attach(const Address& address) {
   if (session_ != nullptr)
     return named({"a vfio-user address space holds one device", "open the drive in a space of its own", 0});
   if (windows_.count() != 0) return named({"memory is still mapped for the device before it", "release it first", 0});
-  auto socket = Socket::connect(address.target);
+  auto socket = connect(address.target);
   if (!socket) return named(socket.error());
   auto opened = Session::open(std::move(*socket), windows_);
   if (!opened) return named(opened.error());
@@ -41,7 +50,7 @@ Result<std::unique_ptr<Device>> ClientSpace::attach(const Address& address) {
 
 Result<void> ClientSpace::reconnect(const std::string& path) {
   const std::lock_guard lock(mutex_);
-  auto socket = Socket::connect(path);
+  auto socket = connect(path);
   if (!socket) return std::unexpected(socket.error());
   if (auto begun = session_->reopen(std::move(*socket)); !begun) return begun;
   for (const DmaMapping& one : windows_.all())

@@ -405,6 +405,23 @@ TEST_CASE_METHOD(Scene, "a server that is another one when it comes back is refu
   CHECK(says(back.error(), "another"));
 }
 
+TEST_CASE_METHOD(Scene, "an address may be the folder that a target listens in, at \"cntrl\"") {
+  const auto folder = std::filesystem::path(server.path()).parent_path();
+  const auto address = Address::parse("vfio-user:" + folder.string());
+  REQUIRE(address);
+  auto io = scheme().make_space(*address);
+  REQUIRE(io);
+  const auto nobody = (*io)->attach(*address);
+  REQUIRE_FALSE(nobody);
+  CHECK(says(nobody.error(), folder.string() + "/cntrl"));
+  CHECK(says(nobody.error(), "start the server"));
+  std::filesystem::create_symlink(server.path(), folder / "cntrl");
+  const auto device = (*io)->attach(*address);
+  REQUIRE(device);
+  server.hang_up();
+  CHECK((*device)->reconnect());
+}
+
 TEST_CASE_METHOD(Scene, "nobody at the old place is an error at once") {
   const auto device = attached();
   std::filesystem::remove(server.path());
