@@ -173,6 +173,13 @@ Result<void> ClientDevice::write(RegionIndex index, std::uint64_t offset, std::s
     payload.insert(payload.end(), part.begin(), part.end());
     const auto answer = session_->request(Command::region_write, payload);
     if (!answer) return named(answer.error());
+    const auto done = read_part<RegionAccessPayload>(answer->payload);
+    if (!done) return named(done.error());
+    if (done->count != part.size())
+      return named({fmt::format("{} of {} bytes were written at {:#x} of region {}", done->count, part.size(), offset,
+                                static_cast<unsigned>(index)),
+                    {},
+                    0});
     from = from.subspan(part.size());
     offset += part.size();
   }

@@ -422,6 +422,23 @@ TEST_CASE_METHOD(Scene, "an address may be the folder that a target listens in, 
   CHECK((*device)->reconnect());
 }
 
+TEST_CASE_METHOD(Scene, "a write that the server did in part is an error, in config space and in a BAR") {
+  const auto device = attached();
+  server.on(Command::region_write, [&](const Message& command) {
+    auto access = *read_part<RegionAccessPayload>(command.payload);
+    access.count -= 1;
+    std::vector<std::byte> payload;
+    append(payload, access);
+    server.reply(command, payload);
+  });
+  const auto index = GENERATE(RegionIndex::bar0, RegionIndex::config);
+  const auto written = device->write(index, 0x10, counting(4));
+  REQUIRE_FALSE(written);
+  CHECK(says(written.error(), "3 of 4 bytes were written at 0x10"));
+  server.on(Command::region_write, [&](const Message& command) { server.reply(command); });
+  CHECK(says(device->write(index, 0x10, counting(4)).error(), "16 are the least"));
+}
+
 TEST_CASE_METHOD(Scene, "nobody at the old place is an error at once") {
   const auto device = attached();
   std::filesystem::remove(server.path());
