@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <optional>
 #include <span>
 
 namespace pollux::nvme {
@@ -37,40 +38,70 @@ Result<Status> ask(Controller& controller, Cns cns, std::uint32_t nsid, std::spa
   return result->status;
 }
 
+std::unexpected<Error> late(Controller& controller) {
+  return error(controller, fmt::format("its namespaces could not be listed within {} ms", kNamespacesTimeoutMs));
+}
+
+// By the list, CNS 02h, a page after the other. Nothing: the controller does not give it. An entry that cannot be one,
+// as it lies beyond NN or is there twice, is left out.
+Result<std::optional<std::vector<std::uint32_t>>> listed_namespaces(Controller& controller, std::uint64_t deadline_ns) {
+  std::vector<std::uint32_t> page(kNsListEntries);
+  std::vector<std::uint32_t> active;
+  std::uint32_t after = 0;
+  for (bool is_last = false; !is_last;) {
+    if (controller.clock().now_ns() > deadline_ns) return late(controller);
+    const auto status = ask(controller, Cns::active_ns_list, after, std::as_writable_bytes(std::span(page)));
+    if (!status) return std::unexpected(status.error());
+    if (!status->ok() && after == 0) return std::nullopt;
+    if (!status->ok()) return error(controller, "the list of active namespaces cannot be read: " + status->text());
+    std::uint32_t highest = after;
+    for (const std::uint32_t nsid : page) {
+      is_last = is_last || nsid == 0;
+      if (is_last || nsid > controller.identity().nn) continue;
+      highest = std::max(highest, nsid);
+      active.push_back(nsid);
+    }
+    is_last = is_last || highest == after;  // a page that leads no further
+    after = highest;
+    std::ranges::sort(active);
+    active.erase(std::unique(active.begin(), active.end()), active.end());
+    if (active.size() > kMaxNamespaces)
+      return error(controller, fmt::format("it has more than {} active namespaces", kMaxNamespaces));
+  }
+  return active;
+}
+
+// One that Identify refuses is not there. If it refuses all of them then that is what there is to tell.
+Result<std::vector<std::uint32_t>> namespaces_up_to_nn(Controller& controller, std::uint64_t deadline_ns) {
+  constexpr std::uint32_t kMaxNamespacesTried = 1024;
+  std::vector<std::uint32_t> active;
+  Status refused;
+  bool was_answered = false;
+  for (std::uint32_t nsid = 1; nsid <= std::min(controller.identity().nn, kMaxNamespacesTried); ++nsid) {
+    if (controller.clock().now_ns() > deadline_ns) return late(controller);
+    IdentifyNamespace ns{};
+    const auto status = ask(controller, Cns::ns, nsid, std::as_writable_bytes(std::span(&ns, 1)));
+    if (!status) return std::unexpected(status.error());
+    if (!status->ok()) {
+      refused = *status;
+      continue;
+    }
+    was_answered = true;
+    if (ns.nsze != 0) active.push_back(nsid);
+  }
+  if (!was_answered && !refused.ok()) return error(controller, "it identifies no namespace: " + refused.text());
+  return active;
+}
+
 }  // namespace
 
 Result<std::vector<std::uint32_t>> active_namespaces(Controller& controller) {
-  const std::uint32_t nn = controller.identity().nn;
+  constexpr std::uint32_t kVersion11 = 0x0001'0100;
   const std::uint64_t deadline_ns = controller.clock().now_ns() + kNamespacesTimeoutMs * kNsPerMs;
-  const auto late = [&] {
-    return error(controller, fmt::format("its namespaces could not be listed within {} ms", kNamespacesTimeoutMs));
-  };
-  std::vector<std::uint32_t> list(kNsListEntries);
-  std::vector<std::uint32_t> active;
-  std::uint32_t after = 0;
-  for (;;) {
-    if (controller.clock().now_ns() > deadline_ns) return late();
-    const auto status = ask(controller, Cns::active_ns_list, after, std::as_writable_bytes(std::span(list)));
-    if (!status) return std::unexpected(status.error());
-    if (after == 0 && status->code() == StatusCode::invalid_field) break;
-    if (!status->ok()) return error(controller, "the list of active namespaces cannot be read: " + status->text());
-    for (const std::uint32_t nsid : list) {
-      if (nsid == 0) return active;
-      if (nsid <= after || nsid > nn)
-        return error(controller, fmt::format("the active list has namespace {} after {}, of {}", nsid, after, nn));
-      if (active.size() == kMaxNamespaces)
-        return error(controller, fmt::format("it has more than {} active namespaces", kMaxNamespaces));
-      active.push_back(after = nsid);
-    }
-  }
-  constexpr std::uint32_t kMaxNamespacesTried = 1024;
-  for (std::uint32_t nsid = 1; nsid <= std::min(nn, kMaxNamespacesTried); ++nsid) {
-    if (controller.clock().now_ns() > deadline_ns) return late();
-    const auto ns = identify_namespace(controller, nsid);
-    if (!ns) return std::unexpected(ns.error());
-    if (ns->nsze != 0) active.push_back(nsid);
-  }
-  return active;
+  if (controller.version() < kVersion11) return namespaces_up_to_nn(controller, deadline_ns);
+  auto active = listed_namespaces(controller, deadline_ns);
+  if (!active) return std::unexpected(active.error());
+  return *active ? std::move(**active) : namespaces_up_to_nn(controller, deadline_ns);
 }
 
 Result<IdentifyNamespace> identify_namespace(Controller& controller, std::uint32_t nsid) {

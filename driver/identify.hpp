@@ -17,8 +17,10 @@ namespace pollux::nvme {
 inline constexpr std::size_t kMaxNamespaces = 65536;
 inline constexpr std::uint32_t kNamespacesTimeoutMs = 60'000;
 
-// Active namespaces, ascending. Where the controller does not know that list (before NVMe 1.1): those of 1..NN that
-// have a size. Bounded by kNamespacesTimeoutMs and one command's own time. Errors besides: more than kMaxNamespaces.
+// Active namespaces, ascending. Where the controller does not give that list, as before NVMe 1.1, whose CNS has one
+// bit: those of 1..NN, 1024 at most, that Identify does not refuse and that have a size. Bounded by
+// kNamespacesTimeoutMs and one command's own time. Errors besides: more than kMaxNamespaces; Identify refuses every one
+// of 1..NN.
 Result<std::vector<std::uint32_t>> active_namespaces(Controller& controller);
 
 // All zeros for a namespace that is not active.

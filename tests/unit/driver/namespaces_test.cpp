@@ -1,5 +1,5 @@
 // The list of active namespaces, from controllers that do not let it end or do not know it.
-#include "played_controller.hpp"
+#include "played_namespaces.hpp"
 #include "pollux/driver/identify.hpp"
 
 namespace pollux::nvme {
@@ -52,6 +52,97 @@ TEST_CASE("a controller that takes its time for each answer is not waited for na
   REQUIRE_FALSE(active);
   CHECK(active.error().what.find("could not be listed within 60000 ms") != std::string::npos);
   CHECK(played->clock.now_ - start_ns <= 90'000 * kNsPerMs);
+}
+
+using Nsids = std::vector<std::uint32_t>;
+
+Nsids active_of(Drive& drive) {
+  const auto active = active_namespaces(drive.controller());
+  if (!active) FAIL(active.error().message());
+  return *active;
+}
+
+// 1.0 knows CNS 00h and 01h by one bit: 02h reads as 00h there, and whatever is answered is no list.
+TEST_CASE("a controller of NVMe 1.0 is not asked for the list of namespaces") {
+  bool was_asked = false;
+  const auto drive = open("test:", [&](PlayedController& controller) {
+    controller.version = 0x0001'0000;
+    controller.identity.nn = 3;
+    controller.identify = [&](const Command& command, std::byte* page) {
+      if (cns_of(command) == Cns::active_ns_list) {
+        was_asked = true;
+        reinterpret_cast<IdentifyNamespace*>(page)->nsze = 0x0000'0002'0000'0001;  // as if a list: namespaces 1 and 2
+        return Status{};
+      }
+      return PlayedNamespaces{.all = {{.nsid = 2}, {.nsid = 3}}}(command, page);
+    };
+  });
+  CHECK(active_of(*drive) == Nsids{2, 3});
+  CHECK_FALSE(was_asked);
+  CHECK(drive->open_namespace()->nsid == 2);
+}
+
+TEST_CASE("whatever status refuses the list, the namespaces up to NN are looked for") {
+  const StatusCode code =
+      GENERATE(StatusCode::invalid_field, StatusCode::invalid_namespace_or_format, StatusCode::invalid_opcode,
+               StatusCode::internal_error, static_cast<StatusCode>(0x7c0));
+  const auto drive = open("test:", [&](PlayedController& controller) {
+    controller.identity.nn = 4;
+    controller.identify = [code](const Command& command, std::byte* page) {
+      if (cns_of(command) == Cns::active_ns_list) return refused(code);
+      return PlayedNamespaces{.all = {{.nsid = 1}, {.nsid = 4}}}(command, page);
+    };
+  });
+  CHECK(active_of(*drive) == Nsids{1, 4});
+}
+
+TEST_CASE("a namespace up to NN that Identify refuses is not there, and costs the others nothing") {
+  const auto drive = open("test:", [](PlayedController& controller) {
+    controller.identity.nn = 4;
+    controller.identify = PlayedNamespaces{.all = {{.nsid = 2}, {.nsid = 4}}, .lists = false, .refused = {1, 3}};
+  });
+  CHECK(active_of(*drive) == Nsids{2, 4});
+  CHECK(drive->open_namespace()->nsid == 2);
+}
+
+TEST_CASE("where Identify refuses every namespace up to NN, its status is told") {
+  const auto drive = open("test:", [](PlayedController& controller) {
+    controller.identity.nn = 2;
+    controller.identify = [](const Command&, std::byte*) { return refused(StatusCode::internal_error); };
+  });
+  const auto active = active_namespaces(drive->controller());
+  REQUIRE_FALSE(active);
+  CHECK(active.error().what.find("Internal Error") != std::string::npos);
+}
+
+TEST_CASE("entries of the list beyond NN, twice or out of order cost none but themselves") {
+  const Nsids told = GENERATE(Nsids{1, 9, 3}, Nsids{3, 1, 3}, Nsids{1, 0xffff'ffff, 3}, Nsids{1, 3, 3, 200});
+  const auto drive = open("test:", [&](PlayedController& controller) {
+    controller.identity.nn = 3;
+    controller.identify = [told](const Command& command, std::byte* page) {
+      if (cns_of(command) == Cns::active_ns_list) {
+        if (command.nsid == 0) std::memcpy(page, told.data(), told.size() * sizeof(std::uint32_t));
+        return Status{};
+      }
+      return PlayedNamespaces{.all = {{.nsid = 1}, {.nsid = 3}}}(command, page);
+    };
+  });
+  CHECK(active_of(*drive) == Nsids{1, 3});
+  CHECK(drive->open_namespace(3)->nsid == 3);
+}
+
+TEST_CASE("a list that repeats itself for ever, or names nothing but what is not there, ends") {
+  const std::uint32_t entry = GENERATE(2u, 7u);
+  const auto drive = open("test:", [&](PlayedController& controller) {
+    controller.identity.nn = 3;
+    controller.identify = [entry](const Command& command, std::byte* page) {
+      if (cns_of(command) != Cns::active_ns_list) return Status{};
+      for (std::size_t i = 0; i < kNsListEntries; ++i) std::memcpy(page + i * sizeof entry, &entry, sizeof entry);
+      return Status{};
+    };
+  });
+  CHECK(active_of(*drive) == (entry == 2 ? Nsids{2} : Nsids{}));
+  CHECK(played->asked <= 2);
 }
 
 }  // namespace pollux::nvme
