@@ -142,7 +142,7 @@ Result<void> Devices::open_drive(Opened& opened) {
   const std::string warning = opened.drive->space()->io().warning();
   if (!warning.empty()) note("warning: " + opened.name + ": " + warning);
   const unsigned granted = opened.drive->controller().io_queue_limit();
-  if (opened.jobs > granted) {
+  if (granted != 0 && opened.jobs > granted) {  // none: the first channel says why
     return fail(
         fmt::format("{}: {} jobs want a queue pair each, the controller grants {}", opened.name, opened.jobs, granted),
         fmt::format("nearest valid value: numjobs={}, over all jobs on this drive", granted));

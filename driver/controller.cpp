@@ -124,6 +124,7 @@ Result<void> Controller::bring_up() {
     version_ = facts.version;
     identity_ = facts.identity;
     io_queue_limit_ = facts.io_queue_pairs;
+    queues_refused_ = facts.queues_refused;
   }
   state_ = State::up;
   if (auto restored = restore_settings(); !restored) return restored;

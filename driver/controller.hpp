@@ -83,8 +83,9 @@ class Controller {
   };
 
   // Takes the device over and brings the controller up.
-  // Errors: a controller that pollux does not drive (pages larger than 4 KiB, no NVM command set, other entry sizes),
-  // one that is gone or never ready, admin commands that fail.
+  // Errors: a controller that pollux does not drive (pages larger than 4 KiB, no command set, other entry sizes),
+  // one that is gone or never ready, admin commands that fail. One that grants no I/O queue is none: then channels
+  // alone are refused.
   static Result<std::unique_ptr<Controller>> create(std::unique_ptr<vfio::Device> device,
                                                     std::shared_ptr<dma::Space> space, Clock& clock,
                                                     const Wants& wants);
@@ -119,9 +120,10 @@ class Controller {
   std::string model() const;
   std::string serial() const;
   std::string firmware() const;
-  std::uint64_t max_transfer_bytes() const;                         // MDTS; 0: no limit
-  std::uint32_t max_queue_entries() const;                          // CAP.MQES + 1
-  std::uint16_t io_queue_limit() const { return io_queue_limit_; }  // queue pairs that the controller granted
+  std::uint64_t max_transfer_bytes() const;  // MDTS; 0: no limit
+  std::uint32_t max_queue_entries() const;   // CAP.MQES + 1
+  // Queue pairs that the controller granted. 0: none; admin commands work all the same.
+  std::uint16_t io_queue_limit() const { return io_queue_limit_; }
   bool uses_shadow_doorbells();
   bool supports(std::uint16_t oncs_bit) const { return (identity_.oncs & oncs_bit) != 0; }
   bool knows_command_sets() const;    // more than the NVM command set: CAP.CSS
@@ -213,6 +215,7 @@ class Controller {
   std::uint32_t version_ = 0;
   IdentifyController identity_{};
   std::uint16_t io_queue_limit_ = 0;
+  Status queues_refused_{};  // why there is none
   struct QueueId {
     bool taken = false;
     std::uint64_t epoch = 0;  // in which the controller may have come to know the queue; 0: in none

@@ -10,6 +10,11 @@ namespace pollux::nvme {
 Result<std::uint16_t> Controller::take_queue_id() {
   const std::lock_guard lock(mutex_);
   const auto free = std::find_if(queue_ids_.begin(), queue_ids_.end(), [](const QueueId& id) { return !id.taken; });
+  if (io_queue_limit_ == 0) {
+    const std::string why = queues_refused_.ok() ? "it has no I/O command set (CAP.CSS)" : queues_refused_.text();
+    return error({"the controller grants no I/O queue: " + why,
+                  "Identify, logs and other admin commands work; if it needs a firmware or a format, give it that"});
+  }
   if (free == queue_ids_.end()) {
     const bool granted_all = io_queue_limit_ >= wants_.io_queues;
     return error({fmt::format("no I/O queue pair is left of {} that the controller granted", io_queue_limit_),

@@ -18,6 +18,9 @@ std::uint64_t ready_bound_ns(std::uint64_t cap) {
   return std::max<std::uint64_t>(cap::kTo.of(cap), 1) * cap::kTimeoutUnitMs * kNsPerMs;
 }
 
+// An administrative controller has none (NVMe base 2.0c, 3.1.2.3).
+bool has_io_commands(std::uint64_t cap) { return (cap::kCss.of(cap) & (cap::kCssNvm | cap::kCssIoSets)) != 0; }
+
 }  // namespace
 
 Result<std::uint32_t> read_csts(Registers& registers) {
@@ -98,9 +101,9 @@ Result<void> BringUp::enable(std::uint64_t now_ns) {
                 "pollux cannot drive this controller");
   }
   const std::uint64_t sets = cap::kCss.of(*cap);
-  if ((sets & (cap::kCssNvm | cap::kCssIoSets)) == 0) {
-    return fail(fmt::format("the controller offers no NVM command set (CAP.CSS {:#x})", sets),
-                "pollux cannot drive an administrative controller");
+  if (!has_io_commands(*cap) && (sets & cap::kCssAdminOnly) == 0) {
+    return fail(fmt::format("the controller offers no command set that pollux knows (CAP.CSS {:#x})", sets),
+                "pollux cannot drive this controller");
   }
 
   const auto dstrd = static_cast<unsigned>(cap::kDstrd.of(*cap));
@@ -122,7 +125,8 @@ Result<void> BringUp::enable(std::uint64_t now_ns) {
   sizes = aqa::kAcqs.put(sizes, AdminQueue::kEntries - 1);
   std::uint32_t config = cc::kIosqes.put(0u, 6);  // 64-byte commands
   config = cc::kIocqes.put(config, 4);            // 16-byte completions
-  config = cc::kCss.put(config, (sets & cap::kCssNvm) != 0 ? cc::kCssNvm : cc::kCssAll);
+  const std::uint32_t all_sets = has_io_commands(*cap) ? cc::kCssAll : cc::kCssAdminOnly;
+  config = cc::kCss.put(config, (sets & cap::kCssNvm) != 0 ? cc::kCssNvm : all_sets);
   config = cc::kEn.put(config, 1);
   if (auto written = registers_.write32(reg::kAqa, sizes); !written) return written;
   if (auto written = registers_.write64(reg::kAsq, admin_.submissions_iova()); !written) return written;
@@ -154,6 +158,17 @@ Result<bool> BringUp::ready(std::uint64_t now_ns) {
               "reset it or power it off and on");
 }
 
+void BringUp::ask_for_events(std::uint64_t now_ns) {
+  namespace events = async_event_configuration;
+  Command command;
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::set_features);
+  command.cdw10 = features::kFid.put(0u, static_cast<std::uint64_t>(FeatureId::async_event_configuration));
+  command.cdw11 =
+      events::kHealth | (facts_.identity.oaes & (events::kNamespaceAttribute | events::kFirmwareActivation));
+  admin_.start(command, {}, DataDirection::none, now_ns);
+  stage_ = Stage::set_events;
+}
+
 Result<bool> BringUp::step(std::uint64_t now_ns) {
   if (stage_ != Stage::enable && stage_ != Stage::wait_ready) {
     if (const auto ready = still_ready(registers_); !ready) return std::unexpected(ready.error());
@@ -180,6 +195,10 @@ Result<bool> BringUp::step(std::uint64_t now_ns) {
       if (!*result) return false;
       if (!(*result)->status.ok()) return fail("Identify Controller failed: " + (*result)->status.text());
       std::memcpy(&facts_.identity, admin_.data().data(), sizeof facts_.identity);
+      if (!has_io_commands(facts_.cap)) {
+        ask_for_events(now_ns);
+        return false;
+      }
       Command command;
       command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::set_features);
       command.cdw10 = features::kFid.put(0u, static_cast<std::uint64_t>(FeatureId::number_of_queues));
@@ -193,19 +212,14 @@ Result<bool> BringUp::step(std::uint64_t now_ns) {
       const auto result = admin_.step(now_ns);
       if (!result) return std::unexpected(result.error());
       if (!*result) return false;
-      if (!(*result)->status.ok()) return fail("the controller refused I/O queues: " + (*result)->status.text());
-      // Submission and completion queues are granted apart, and more than asked for may be granted.
+      facts_.queues_refused = (*result)->status;
+      // Submission and completion queues are granted apart, and more than asked for may be granted. One that refuses
+      // is good for admin commands, which may be what it needs.
       const std::uint64_t granted =
           std::min(features::kNsqr.of((*result)->dw0), features::kNcqr.of((*result)->dw0)) + 1;
-      facts_.io_queue_pairs = static_cast<std::uint16_t>(std::min<std::uint64_t>(granted, io_queues_wanted_));
-      namespace events = async_event_configuration;
-      Command command;
-      command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::set_features);
-      command.cdw10 = features::kFid.put(0u, static_cast<std::uint64_t>(FeatureId::async_event_configuration));
-      command.cdw11 =
-          events::kHealth | (facts_.identity.oaes & (events::kNamespaceAttribute | events::kFirmwareActivation));
-      admin_.start(command, {}, DataDirection::none, now_ns);
-      stage_ = Stage::set_events;
+      if ((*result)->status.ok())
+        facts_.io_queue_pairs = static_cast<std::uint16_t>(std::min<std::uint64_t>(granted, io_queues_wanted_));
+      ask_for_events(now_ns);
       return false;
     }
     case Stage::set_events: {

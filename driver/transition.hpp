@@ -41,7 +41,8 @@ class BringUp {
     std::uint64_t cap = 0;
     std::uint32_t version = 0;
     IdentifyController identity{};
-    std::uint16_t io_queue_pairs = 0;  // granted
+    std::uint16_t io_queue_pairs = 0;  // granted; 0: none, and admin commands work
+    Status queues_refused{};           // why not, where it was asked for some
     bool shadow_doorbells = false;     // the controller reads them
   };
 
@@ -55,6 +56,7 @@ class BringUp {
   enum class Stage : std::uint8_t { enable, wait_ready, identify, set_queues, set_events, configure_shadows, done };
   Result<void> enable(std::uint64_t now_ns);
   Result<bool> ready(std::uint64_t now_ns);
+  void ask_for_events(std::uint64_t now_ns);
 
   Registers& registers_;
   AdminQueue& admin_;

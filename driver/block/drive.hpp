@@ -48,7 +48,7 @@ class Drive {
   Result<Namespace> open_namespace(std::uint32_t nsid = 0);
 
   // Errors: a namespace that this drive's open_namespace() has not given, no queue left (says how many the controller
-  // granted).
+  // granted), or none at all.
   Result<std::unique_ptr<Channel>> open_channel(const Namespace& ns, const ChannelOptions& options = {});
 
   // Memory for requests.

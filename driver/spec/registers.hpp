@@ -58,7 +58,7 @@ inline constexpr Field kMajor{16, 16};
 // CC, 3.1.3.5.
 namespace cc {
 inline constexpr Field kEn{0, 1};
-inline constexpr Field kCss{4, 3};  // 000b: the NVM command set; 110b: all supported I/O command sets
+inline constexpr Field kCss{4, 3};  // 000b: the NVM command set; 110b: all supported I/O command sets; 111b: none
 inline constexpr Field kMps{7, 4};  // 4 KiB << MPS
 inline constexpr Field kAms{11, 3};
 inline constexpr Field kShn{14, 2};
@@ -71,6 +71,7 @@ inline constexpr std::uint32_t kShnNormal = 1;
 inline constexpr std::uint32_t kShnAbrupt = 2;
 inline constexpr std::uint32_t kCssNvm = 0;
 inline constexpr std::uint32_t kCssAll = 6;
+inline constexpr std::uint32_t kCssAdminOnly = 7;
 }  // namespace cc
 
 // CSTS, 3.1.3.6.

@@ -74,7 +74,7 @@ Result<void> set(Options& options, std::string_view option, std::string_view val
     if (!mdts) return std::unexpected(mdts.error());
     options.mdts = static_cast<std::uint8_t>(*mdts);
   } else if (option == "queues") {
-    const Result<std::uint64_t> queues = parse_between(option, value, 1, kMaxIoQueues);
+    const Result<std::uint64_t> queues = parse_between(option, value, 0, kMaxIoQueues);
     if (!queues) return std::unexpected(queues.error());
     options.queues = static_cast<std::uint32_t>(*queues);
   } else if (option == "faults") {

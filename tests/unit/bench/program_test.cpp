@@ -150,6 +150,14 @@ TEST_CASE("more jobs than queue pairs: the answer says how many are wanted and g
   CHECK(has(result.err, "4 jobs want a queue pair each, the controller grants 2: nearest valid value: numjobs=2"));
 }
 
+TEST_CASE("a controller that grants no queue pair is told as that") {
+  const auto result = bench({"--filename=soft:size=1MiB,queues=0"});
+  INFO(result.err);
+  CHECK(result.exit_code == 1);
+  CHECK(lines(result.err) == 1);
+  CHECK(has(result.err, "the controller grants no I/O queue: Internal Error (SCT 0h, SC 06h"));
+}
+
 TEST_CASE("a namespace that is not there is named") {
   const auto result = bench({"--filename=soft:size=1MiB,ns=7"});
   INFO(result.err);

@@ -14,8 +14,9 @@ struct Ended {
   std::string err;
 };
 
-Ended pollux(const std::string& words) {
-  FILE* const pipe = popen((POLLUX_CLI " " + words + " 2>&1 >/dev/full </dev/null").c_str(), "r");
+// `output`: where what it prints goes; its errors are returned, and with /dev/stdout all of it.
+Ended pollux(const std::string& words, const std::string& output = "/dev/full") {
+  FILE* const pipe = popen((POLLUX_CLI " " + words + " 2>&1 >" + output + " </dev/null").c_str(), "r");
   REQUIRE(pipe != nullptr);
   Ended ended{};
   std::array<char, 256> part{};
@@ -35,6 +36,14 @@ TEST_CASE("output that cannot be written is an error of one line, however much i
   CHECK(ended.code == 1);
   CHECK(ended.err.find("the output cannot be written (ENOSPC") != std::string::npos);
   CHECK(std::count(ended.err.begin(), ended.err.end(), '\n') == 1);
+}
+
+TEST_CASE("info tells of a controller that grants no I/O queue, as of any other") {
+  const Ended ended = pollux("info soft:size=1MiB,queues=0", "/dev/stdout");
+  INFO(ended.err);
+  CHECK(ended.code == 0);
+  CHECK(ended.err.find("io queue pairs granted  0") != std::string::npos);
+  CHECK(ended.err.find("nsid 1  command set NVM  blocks 2048") != std::string::npos);
 }
 
 TEST_CASE("an address of another program's is answered with ours") {

@@ -73,8 +73,7 @@ TEST_CASE("what is wrong is named: the option, its value, and what is valid") {
         "soft: option sise=1G is not known: valid are size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, "
         "null=0|1, mdts=N, queues=N, shadow=0|1|poll, trap=0|1, faults=N%");
   CHECK(message("block=1024") == "soft: option block=1024 is not valid: block takes 512 or 4096");
-  CHECK(message("queues=0") == "soft: option queues=0 is not valid: queues takes 1 to 511");
-  CHECK(message("queues=512") == "soft: option queues=512 is not valid: queues takes 1 to 511");
+  CHECK(message("queues=512") == "soft: option queues=512 is not valid: queues takes 0 to 511");
   CHECK(message("mdts=17") == "soft: option mdts=17 is not valid: mdts takes 0 to 16");
   CHECK(message("shadow=2") == "soft: option shadow=2 is not valid: shadow takes 0, 1 or poll");
   CHECK(message("null=yes") == "soft: option null=yes is not valid: null takes 0 or 1");

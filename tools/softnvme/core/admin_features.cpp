@@ -21,6 +21,8 @@ constexpr std::uint64_t kCompositeTemperature = 0;
 constexpr std::uint64_t kAllTemperatures = 0xf;
 
 constexpr StatusCode kUnknownFeature = StatusCode::invalid_field;
+// The numbers are 0's based, so a controller that has no queue to give can but fail: as one whose firmware is broken.
+constexpr StatusCode kNoQueues = StatusCode::internal_error;
 
 bool namespace_specific(FeatureId id) { return id == FeatureId::error_recovery; }
 
@@ -56,6 +58,7 @@ Reply AdminCommands::get_features(const nvme::Command& command) {
     case FeatureId::volatile_write_cache:
       return value(features.volatile_write_cache);
     case FeatureId::number_of_queues:
+      if (state_.config.io_queues == 0) return refuse(kNoQueues);
       return value((features.granted_sqs - 1) | (features.granted_cqs - 1) << nvme::features::kNcqr.shift);
     case FeatureId::interrupt_coalescing:
       return value(features.interrupt_coalescing);
@@ -141,6 +144,7 @@ Reply AdminCommands::set_number_of_queues(std::uint32_t cdw11) {
   const auto sqs = static_cast<std::uint32_t>(nvme::features::kNsqr.of(cdw11));
   constexpr std::uint32_t kTooMany = 0xffff;  // 65,536 queues: one more than there are identifiers
   if (cqs == kTooMany || sqs == kTooMany) return refuse(StatusCode::invalid_field);
+  if (state_.config.io_queues == 0) return refuse(kNoQueues);
   if (state_.queues.any_io_queue()) {
     return violate(
         Rule::number_of_queues_late, StatusCode::command_sequence_error,

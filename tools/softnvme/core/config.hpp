@@ -23,7 +23,7 @@ struct NamespaceConfig {
 };
 
 struct Config {
-  std::uint32_t io_queues = 16;  // pairs, 1 to kMaxIoQueues
+  std::uint32_t io_queues = 16;  // pairs, up to kMaxIoQueues; 0: Number of Queues fails
   std::uint32_t max_queue_entries = kMaxQueueEntries;
   std::uint8_t mdts = 6;          // 2^n pages of 4 KiB; 0: no limit
   bool shadow_doorbells = false;  // Doorbell Buffer Config is offered
