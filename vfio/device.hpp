@@ -160,8 +160,9 @@ class Device {
   virtual Result<void> reconnect() { return fail(address().text + ": this kind of device does not come back"); }
 
   // Gives the device back now, while others still hold its MappedAreas: these become ordinary memory, where a store
-  // does nothing and a load finds zeros. What the device could reach it reaches no more. Afterwards every other call is
-  // an Error. A kind of device that nobody else can want does nothing here.
+  // does nothing and a load finds zeros (where there is no room for that the device goes back with the last of them).
+  // What the device could reach it reaches no more. Afterwards every other call is an Error. A kind of device that
+  // nobody else can want does nothing here.
   virtual void release() noexcept {}
 
  private:

@@ -24,7 +24,16 @@ namespace {
 constexpr unsigned kResetTries = 100;
 constexpr std::uint64_t kResetPauseNs = 10 * kNsPerMs;
 
+constexpr std::string_view kNoRoom = "raise vm.max_map_count, or the limit of data (ulimit -d)";
+
 constexpr std::size_t kMaxAffected = 256 * 8;  // functions that one hot reset may reach: a bus and its ARI neighbours
+
+// Ordinary memory in place of what is mapped there, in one step: a thread that stores meanwhile reaches the one or the
+// other. 0, or errno; the mapping stays then.
+int lay_memory_over(void* address, std::uint64_t size_bytes) {
+  void* const laid = mmap(address, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  return laid == MAP_FAILED ? errno : 0;
+}
 
 const char* name_of(RegionIndex index) {
   constexpr const char* kNames[] = {"BAR0", "BAR1", "BAR2", "BAR3", "BAR4", "BAR5", "the ROM", "config space"};
@@ -52,8 +61,6 @@ Result<std::unique_ptr<KernelDevice>> KernelDevice::create(FileDescriptor file, 
         device->power_offset_ = static_cast<std::uint16_t>(one.offset + pci::kPowerControl);
     }
   }
-  // A function that is gone, or does not wake up, answers all ones here, and its BARs with SIGBUS.
-  if (const auto answers = device->memory_answers(0, {})) device->covered_ = !*answers;
   if (auto quiet = device->disable_intx(true); !quiet) return std::unexpected(std::move(quiet.error()));
   device->space_ = &space;
   return device;
@@ -66,7 +73,8 @@ KernelDevice::~KernelDevice() {
 
 void KernelDevice::release() noexcept {
   if (released_) return;
-  cover(true);  // a mapping that is left would keep the device open
+  // A mapping that is left keeps the device open until its holder goes: until then it reaches no memory at least.
+  if (cover() != 0) (void)set_bus_master(*this, false);
   // Another thread may be about to write a doorbell by call: the number must not become somebody else's file.
   if (const FileDescriptor nothing = open_file("/", O_PATH | O_CLOEXEC); nothing)
     uninterrupted([&] { return dup3(nothing.get(), file_.get(), O_CLOEXEC); });
@@ -134,9 +142,22 @@ Result<void> KernelDevice::write(RegionIndex index, std::uint64_t offset, std::s
   if (index != RegionIndex::config) return put(**found, index, offset, from);
   const auto answers = memory_answers(offset, from);
   if (!answers) return std::unexpected(answers.error());
-  if (!*answers) cover(true);  // before the kernel takes the BARs away, and back only when it has given them back
+  if (!*answers) {  // before the kernel takes the BARs away, and back only when it has given them back
+    const int os_error = cover();
+    const auto before = memory_answers(0, {});
+    if (os_error != 0 && before && *before) {
+      (void)uncover();
+      return fail_errno(os_error,
+                        fmt::format("cannot lay memory over the BARs of {} before its memory is off", address_.target),
+                        fmt::format("nothing was written; {}", kNoRoom));
+    }
+  }
   auto written = put(**found, index, offset, from);
-  if (const auto now = memory_answers(0, {}); now && *now) cover(false);
+  if (const auto now = memory_answers(0, {}); now && *now)
+    if (const int os_error = uncover(); os_error != 0 && written)
+      return fail_errno(os_error,
+                        fmt::format("the memory of {} is on, but its BARs cannot be mapped again", address_.target),
+                        std::string(kNoRoom));
   return written;
 }
 
@@ -159,17 +180,31 @@ Result<bool> KernelDevice::memory_answers(std::uint64_t offset, std::span<const 
   return (*power & pci::kPowerStateMask) != pci::kPowerStateD3;
 }
 
-// A mapping is replaced in one step: a thread that stores meanwhile reaches the one or the other.
-void KernelDevice::cover(bool covered) noexcept {
-  if (covered == covered_) return;
-  covered_ = covered;
-  for (const Mapping& one : mappings_) {
-    if (covered)
-      mmap(one.address, one.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    else
-      mmap(one.address, one.size_bytes, one.protection, MAP_SHARED | MAP_FIXED, file_.get(),
-           static_cast<off_t>(one.file_offset));
+// As far as it goes: 0, or the errno of a mapping that is not covered.
+int KernelDevice::cover() noexcept {
+  int failed = 0;
+  for (Mapping& one : mappings_) {
+    if (one.covered) continue;
+    const int os_error = lay_memory_over(one.address, one.size_bytes);
+    if (os_error != 0) failed = os_error;
+    one.covered = os_error == 0;
   }
+  return failed;
+}
+
+// The same for a mapping that stays covered, for the next write to try again.
+int KernelDevice::uncover() noexcept {
+  int failed = 0;
+  for (Mapping& one : mappings_) {
+    if (!one.covered) continue;
+    void* const mapped = mmap(one.address, one.size_bytes, one.protection, MAP_SHARED | MAP_FIXED, file_.get(),
+                              static_cast<off_t>(one.file_offset));
+    one.covered = mapped == MAP_FAILED;
+    if (!one.covered) continue;
+    failed = errno;
+    (void)lay_memory_over(one.address, one.size_bytes);  // if the kernel has taken the cover away before it failed
+  }
+  return failed;
 }
 
 Result<void> KernelDevice::put(const KernelRegion& region, RegionIndex index, std::uint64_t offset,
@@ -205,9 +240,16 @@ Result<MappedArea> KernelDevice::map(RegionIndex index, RegionArea area) {
   if (address == MAP_FAILED)
     return fail_errno(errno, fmt::format("cannot map {:#x}+{:#x} of {} of {}", area.offset, area.size_bytes,
                                          name_of(index), address_.target));
-  if (covered_) mmap(address, area.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-  const auto mapping =
-      mappings_.insert(mappings_.end(), {address, area.size_bytes, protection, (*found)->file_offset + area.offset});
+  const auto answers = memory_answers(0, {});
+  const bool covered = answers && !*answers;
+  if (const int os_error = covered ? lay_memory_over(address, area.size_bytes) : 0; os_error != 0) {
+    munmap(address, area.size_bytes);
+    return fail_errno(
+        os_error, fmt::format("cannot lay memory over {} of {}, whose memory is off", name_of(index), address_.target),
+        std::string(kNoRoom));
+  }
+  const auto mapping = mappings_.insert(
+      mappings_.end(), {address, area.size_bytes, protection, (*found)->file_offset + area.offset, covered});
   return MappedArea(static_cast<volatile std::byte*>(address), area, [this, mapping] {
     munmap(mapping->address, mapping->size_bytes);
     mappings_.erase(mapping);

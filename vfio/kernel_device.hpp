@@ -3,8 +3,9 @@
 //
 // Where the kernel would answer a touch of a mapped BAR with SIGBUS, ordinary memory lies over the mapping: after
 // release(), and while a write to config space through this object has Memory Space Enable off or the function in
-// D3hot. INTx is disabled at the function as long as nobody listens: an interrupt that no one takes would make the
-// kernel switch off a line that other devices share.
+// D3hot. Where the kernel has no room for that memory, such a write is refused; release() then switches Bus Master off,
+// and the function goes back when the last MappedArea does. INTx is disabled at the function as long as nobody listens:
+// an interrupt that no one takes would make the kernel switch off a line that other devices share.
 //
 // Source: linux/vfio.h, VFIO_DEVICE_GET_INFO, _GET_REGION_INFO, _GET_IRQ_INFO, _SET_IRQS, _RESET, _PCI_HOT_RESET; the
 // kernel's vfio_basic_config_write() and __vfio_pci_memory_enabled().
@@ -58,6 +59,7 @@ class KernelDevice final : public Device {
     std::uint64_t size_bytes;
     int protection;
     std::uint64_t file_offset;
+    bool covered;  // ordinary memory lies over it
   };
 
   KernelDevice(FileDescriptor file, Address address, unsigned group)
@@ -72,7 +74,8 @@ class KernelDevice final : public Device {
   Result<void> put(const KernelRegion& region, RegionIndex index, std::uint64_t offset,
                    std::span<const std::byte> from);
   Result<bool> memory_answers(std::uint64_t offset, std::span<const std::byte> from);
-  void cover(bool covered) noexcept;
+  int cover() noexcept;
+  int uncover() noexcept;
   std::vector<int> hot_reset_groups(std::span<const std::byte> info, std::string& foreign) const;
 
   FileDescriptor file_;
@@ -80,7 +83,6 @@ class KernelDevice final : public Device {
   unsigned group_;
   KernelSpace* space_ = nullptr;  // told when the file is closed
   std::list<Mapping> mappings_;   // those that a MappedArea holds
-  bool covered_ = false;          // ordinary memory lies over them
   bool released_ = false;
   std::uint16_t power_offset_ = 0;  // of PMCSR in config space; 0: the function has no power management
   std::uint32_t flags_ = 0;

@@ -116,6 +116,30 @@ struct DoomedDevice : TestDevice {
   }
 };
 
+// As long as this lives, no mmap() of this process succeeds. For root.
+class NoRoomForMappings {
+ public:
+  NoRoomForMappings() {
+    std::ifstream(kLimit) >> before_;
+    REQUIRE(before_ > 1);
+    std::ofstream(kLimit) << 1;
+    REQUIRE(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED);
+  }
+  NoRoomForMappings(const NoRoomForMappings&) = delete;
+  NoRoomForMappings& operator=(const NoRoomForMappings&) = delete;
+  ~NoRoomForMappings() { std::ofstream(kLimit) << before_; }
+
+ private:
+  static constexpr const char* kLimit = "/proc/sys/vm/max_map_count";
+  unsigned before_ = 0;
+};
+
+bool bus_master_as_sysfs_shows(const std::string& bdf) {
+  std::ifstream config("/sys/bus/pci/devices/" + bdf + "/config", std::ios::binary);
+  config.seekg(vfio::pci::kCommand);
+  return (config.get() & vfio::pci::kCommandBusMaster) != 0;
+}
+
 }  // namespace
 
 TEST_CASE_METHOD(TestDevice, "two controllers in one address space use one buffer that was mapped once", "[space]") {
@@ -330,6 +354,29 @@ TEST_CASE_METHOD(DoomedDevice, "a drive that is asked for is given back with eve
   if (!again) FAIL(again.error().message());
 }
 
+TEST_CASE_METHOD(DoomedDevice, "a drive that is asked for when nothing can be laid over its BARs reaches no memory",
+                 "[request]") {
+  const std::string bdf = vfio::Address::parse(device_address())->target;
+  {
+    Load load(*this);
+    load.start();
+    CHECK(bus_master_as_sysfs_shows(bdf));
+    std::string told;
+    {
+      const NoRoomForMappings none;
+      REQUIRE(drive->controller().device().trigger_interrupts(InterruptIndex::request));
+      told = poll_until_lost(load, 10);
+    }
+    CHECK(told.find("wants the drive back") != std::string::npos);
+    CHECK_FALSE(bus_master_as_sysfs_shows(bdf));
+    CHECK(load.finish());  // and rings doorbells that are still there
+    CHECK(load.failed_otherwise() == 0);
+  }
+  drive.reset();
+  auto again = Drive::open(device_address(), open_options());  // with the last mapping it went back
+  if (!again) FAIL(again.error().message());
+}
+
 TEST_CASE_METHOD(DoomedDevice, "whoever unbinds a drive in use has it within a second or two", "[unbind]") {
   Load load(*this);
   load.start();
@@ -416,6 +463,45 @@ TEST_CASE_METHOD(DoomedDevice, "a BAR that is touched while memory space is off 
     CHECK(load.finish());
     CHECK_FALSE(drive->poll());
   }
+}
+
+TEST_CASE_METHOD(TestDevice, "memory space stays on where nothing can be laid over the BARs", "[memory-space]") {
+  Load load(*this);
+  load.start();
+  vfio::Device& device = drive->controller().device();
+  const auto command = vfio::read_config16(device, vfio::pci::kCommand);
+  REQUIRE(command);
+  const auto off = static_cast<std::uint16_t>(*command & ~vfio::pci::kCommandMemorySpace);
+  {
+    const NoRoomForMappings none;
+    const auto refused = vfio::write_config16(device, vfio::pci::kCommand, off);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().os_error == ENOMEM);
+    CHECK(refused.error().message().find("nothing was written; raise vm.max_map_count") != std::string::npos);
+  }
+  CHECK(*vfio::read_config16(device, vfio::pci::kCommand) == *command);
+  for (unsigned i = 0; i < 1000; ++i) load.poll();
+  CHECK(load.finish());
+  CHECK(load.aborted() + load.failed_otherwise() == 0);
+  REQUIRE(load.revives());
+}
+
+TEST_CASE_METHOD(DoomedDevice, "BARs that cannot be mapped again stay covered, and are mapped with the next write",
+                 "[memory-space]") {
+  vfio::Device& device = drive->controller().device();
+  const auto command = vfio::read_config16(device, vfio::pci::kCommand);
+  REQUIRE(command);
+  const auto off = static_cast<std::uint16_t>(*command & ~vfio::pci::kCommandMemorySpace);
+  REQUIRE(vfio::write_config16(device, vfio::pci::kCommand, off));
+  {
+    const NoRoomForMappings none;
+    const auto told = vfio::write_config16(device, vfio::pci::kCommand, *command);
+    REQUIRE_FALSE(told);
+    CHECK(told.error().message().find("cannot be mapped again") != std::string::npos);
+    CHECK(*drive->controller().read_register32(kCsts) == 0);  // ordinary memory
+  }
+  REQUIRE(vfio::write_config16(device, vfio::pci::kCommand, *command));
+  CHECK(*drive->controller().read_register32(kCsts) != 0);
 }
 
 }  // namespace pollux::conformance
