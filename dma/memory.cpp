@@ -6,16 +6,14 @@
 #include <fmt/format.h>
 #include <linux/memfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cinttypes>
-#include <cstdio>
-#include <limits>
-#include <memory>
 #include <utility>
 
+#include "pollux/dma/available.hpp"
 #include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::dma {
@@ -38,16 +36,28 @@ constexpr PageKind kPageKinds[] = {
 
 std::uint64_t round_up(std::uint64_t size_bytes, std::uint64_t unit) { return (size_bytes + unit - 1) & ~(unit - 1); }
 
-// Ordinary pages that the system can still give: asking for more would wake the OOM killer instead of failing. Where
-// /proc does not tell, everything is.
-std::uint64_t available_bytes() {
-  const std::unique_ptr<FILE, int (*)(FILE*)> meminfo(std::fopen("/proc/meminfo", "re"), std::fclose);
-  char line[128];
-  std::uint64_t kib = 0;
-  while (meminfo != nullptr && std::fgets(line, sizeof line, meminfo.get()) != nullptr) {
-    if (std::sscanf(line, "MemAvailable: %" SCNu64, &kib) == 1) return kib << 10;
+// Beyond it the kernel refuses with a signal that kills (SIGXFSZ).
+std::uint64_t file_size_limit_bytes() {
+  rlimit limit{};
+  return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur : kMaxMemoryBytes;
+}
+
+Error explain_shortage(int os_error, std::uint64_t size_bytes) {
+  std::string what = fmt::format("no {} bytes of memory", size_bytes);
+  if (os_error == EFBIG) {
+    what += fmt::format(": files may have {} bytes (RLIMIT_FSIZE), and it is one", file_size_limit_bytes());
+    return fail_errno(os_error, std::move(what), "ask for less, or raise that limit (ulimit -f)").error();
   }
-  return std::numeric_limits<std::uint64_t>::max();
+  if (os_error == EMFILE || os_error == ENFILE)
+    return fail_errno(os_error, fmt::format("no file can be made for {} bytes of memory", size_bytes)).error();
+  const Available available = available_memory();
+  if (available.bytes) what += fmt::format(", {} are available", *available.bytes);
+  if (available.bound.empty())
+    return fail_errno(os_error, std::move(what), "ask for less, or set hugepages aside (sysctl vm.nr_hugepages)")
+        .error();
+  return fail_errno(os_error, what + ": " + available.bound,
+                    "ask for less, raise that limit, or set hugepages aside (sysctl vm.nr_hugepages)")
+      .error();
 }
 
 // 0, or an errno. A signal that has a handler ends fallocate early, and tmpfs gives back what it had of that call (the
@@ -110,8 +120,7 @@ Result<Memory> Memory::allocate(std::uint64_t size_bytes) {
     os_error = memory.make(round_up(size_bytes, kind.size_bytes), kind.size_bytes, kind.memfd_flags);
     if (os_error == 0) return memory;
   }
-  return fail_errno(os_error, fmt::format("no {} bytes of memory, {} are available", size_bytes, available_bytes()),
-                    "ask for less, or set hugepages aside (sysctl vm.nr_hugepages)");
+  return std::unexpected(explain_shortage(os_error, size_bytes));
 }
 
 Result<Memory> Memory::allocate_hugepage(std::uint64_t size_bytes) {
@@ -125,6 +134,8 @@ Result<Memory> Memory::allocate_hugepage(std::uint64_t size_bytes) {
   Memory memory;
   const int os_error = memory.make(kind.size_bytes, kind.size_bytes, kind.memfd_flags);
   if (os_error == 0) return memory;
+  if (os_error == EFBIG || os_error == EMFILE || os_error == ENFILE)
+    return std::unexpected(explain_shortage(os_error, kind.size_bytes));
   return fail_errno(os_error, fmt::format("no hugepage of {} MiB is free", kind.size_bytes >> 20),
                     fmt::format("set some aside: \"echo {} > /sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages\" as "
                                 "root, or more",
@@ -132,7 +143,11 @@ Result<Memory> Memory::allocate_hugepage(std::uint64_t size_bytes) {
 }
 
 int Memory::make(std::uint64_t size_bytes, std::uint64_t page_size_bytes, unsigned memfd_flags) {
-  if (page_size_bytes == k4KiB && size_bytes > available_bytes()) return ENOMEM;
+  // Asking for more would wake an OOM killer instead of failing. It counts page tables and the file's tree of pages
+  // too, which are less than a hundredth.
+  const std::uint64_t wanted_bytes = size_bytes + size_bytes / 100;
+  if (page_size_bytes == k4KiB && wanted_bytes > available_memory().bytes.value_or(kMaxMemoryBytes)) return ENOMEM;
+  if (size_bytes > file_size_limit_bytes()) return EFBIG;
   fd_ = memfd_create("pollux", MFD_CLOEXEC | MFD_ALLOW_SEALING | memfd_flags);
   if (fd_ < 0) return errno;
   if (const int os_error = make_present(fd_, size_bytes, page_size_bytes); os_error != 0) return os_error;
@@ -163,9 +178,13 @@ Memory& Memory::operator=(Memory&& other) noexcept {
   return *this;
 }
 
+void Memory::close_file() noexcept {
+  if (fd_ >= 0) close(std::exchange(fd_, -1));
+}
+
 Memory::~Memory() {
   if (data_ != nullptr) munmap(data_, size_bytes_);
-  if (fd_ >= 0) close(fd_);
+  close_file();
 }
 
 }  // namespace pollux::dma

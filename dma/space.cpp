@@ -56,6 +56,9 @@ Result<Buffer> Space::allocate(std::uint64_t size_bytes) {
   if (!memory) return std::unexpected(std::move(memory.error()));
   Result<Registration> registration = register_memory(memory->data(), memory->size_bytes(), memory->fd());
   if (!registration) return std::unexpected(std::move(registration.error()));
+  // It is mapped, here and for the device; who maps it again, as a vfio-user client, has a descriptor of its own. A
+  // thousand buffers would spend the usual limit.
+  memory->close_file();
   return Buffer(std::move(*memory), std::move(*registration));
 }
 

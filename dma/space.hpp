@@ -83,7 +83,8 @@ class Space : public std::enable_shared_from_this<Space> {
   Result<std::unique_ptr<vfio::Device>> attach(const vfio::Address& address);
 
   // Zeroed memory of at least `size_bytes`, reachable for every device of this space; in one hugepage where the space
-  // goes by physical addresses. Errors: those of Memory::allocate, or allocate_hugepage, and of register_memory().
+  // goes by physical addresses. It costs no file descriptor, or one where a space demands memory with a file. Errors:
+  // those of Memory::allocate, or allocate_hugepage, and of register_memory().
   Result<Buffer> allocate(std::uint64_t size_bytes);
 
   // Makes [data, data + size_bytes) reachable: any size, from any dword on. Whole pages are mapped: the bytes beside it

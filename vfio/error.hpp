@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstring>
 #include <expected>
 #include <string>
@@ -29,8 +30,11 @@ inline std::unexpected<Error> fail(std::string what, std::string advice = {}) {
 }
 
 // An error of a system call: appends errno's name to `what`. `os_error` is errno, saved by the caller right after the
-// call; or what the other side of a socket has told, which may be any number.
+// call; or what the other side of a socket has told, which may be any number. Where no file descriptor is left, that is
+// the advice, whatever else the call could have failed for.
 inline std::unexpected<Error> fail_errno(int os_error, std::string what, std::string advice = {}) {
+  if (os_error == EMFILE) advice = "this process may open no more files: close some, or raise the limit (ulimit -n)";
+  if (os_error == ENFILE) advice = "this machine may open no more files: raise the limit (sysctl fs.file-max)";
   const char* const name = strerrorname_np(os_error);
   const char* const description = strerrordesc_np(os_error);
   what += name != nullptr && description != nullptr ? fmt::format(" ({}: {})", name, description)

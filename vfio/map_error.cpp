@@ -2,6 +2,7 @@
 
 #include <linux/capability.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <bit>
 #include <cerrno>
@@ -60,6 +61,16 @@ Error explain_map_error(const DmaMapping& mapping, int os_error, const MapState&
   switch (os_error) {
     case ENOMEM: {
       const std::uint64_t needed_kib = (state.memlock.locked_bytes + mapping.size_bytes + kKiB - 1) / kKiB;
+      if (state.memlock.of_user && state.memlock.limit_bytes) {
+        return error(
+            fmt::format(
+                "{} KiB of locked memory are needed here, and all processes of user {} together may have {} KiB "
+                "(RLIMIT_MEMLOCK, which iommufd counts by user)",
+                needed_kib, getuid(), *state.memlock.limit_bytes / kKiB),
+            fmt::format("end others of this user that hold drives, or raise it to the sum of all: \"ulimit -l {0}\" or "
+                        "more, memlock {0} in /etc/security/limits.conf, or LimitMEMLOCK={0}K in the service",
+                        needed_kib));
+      }
       if (!state.memlock.limit_bytes || needed_kib * kKiB <= *state.memlock.limit_bytes)
         return error("the kernel has no memory to pin it with",
                      "free memory, or check the memory limit of the control group");

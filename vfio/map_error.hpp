@@ -18,6 +18,7 @@ struct Memlock {
   std::optional<std::uint64_t> limit_bytes;  // nothing: unlimited, or waived by CAP_IPC_LOCK
   std::uint64_t locked_bytes = 0;
   std::uint64_t pinned_bytes = 0;
+  bool of_user = false;  // the limit holds for the sum over all processes of this user (iommufd), of which we know ours
 };
 
 // Of this process, now: RLIMIT_MEMLOCK, and VmLck, VmPin and CapEff of /proc/self/status.

@@ -301,7 +301,7 @@ Result<void> ClientDevice::set_interrupts(InterruptIndex index, std::span<const 
     next[vector].eventfd = FileDescriptor(next[vector].is_stand_in ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
                                                                    : fcntl(eventfds[vector], F_DUPFD_CLOEXEC, 0));
     if (!next[vector].eventfd) {
-      const auto failed = fail_errno(errno, "cannot keep an eventfd", "raise ulimit -n");
+      const auto failed = fail_errno(errno, "cannot keep an eventfd");
       return named(failed.error());
     }
   }

@@ -19,7 +19,7 @@ Result<void> DmaWindows::add(DmaMapping mapping) {
   FileDescriptor file;
   if (mapping.fd >= 0) {
     file = FileDescriptor(fcntl(mapping.fd, F_DUPFD_CLOEXEC, 0));
-    if (!file) return fail_errno(errno, "cannot keep the file of the memory", "raise ulimit -n");
+    if (!file) return fail_errno(errno, "cannot keep the file of the memory");
     mapping.fd = file.get();
   }
   windows_.emplace(mapping.iova, Window{mapping, std::move(file)});

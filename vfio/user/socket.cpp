@@ -126,7 +126,7 @@ Result<void> Socket::fill(std::span<std::byte> into, std::vector<FileDescriptor>
     if (got > 0) {
       take_fds(message, fds);
       if ((message.msg_flags & MSG_CTRUNC) != 0)
-        return fail("file descriptors of a message were lost", "raise ulimit -n");
+        return fail("file descriptors of a message were lost", "raise the limit on open files (ulimit -n)");
       if (fds.size() > kMaxMessageFds)
         return fail(fmt::format("a message with more than {} file descriptors", kMaxMessageFds));
       into = into.subspan(static_cast<std::size_t>(got));

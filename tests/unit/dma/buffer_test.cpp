@@ -1,4 +1,6 @@
 // Buffers and registrations: reachable while they live, gone after, in whatever order they end.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <numeric>
@@ -21,11 +23,30 @@ TEST_CASE_METHOD(AttachedFixture, "a buffer is mapped as a whole, with its file,
     const vfio::DmaMapping mapping = io->mapping(slice.iova);
     CHECK(mapping.address == slice.data);
     CHECK(mapping.size_bytes == slice.size_bytes);
-    CHECK(mapping.fd == buffer->memory().fd());
+    CHECK(mapping.fd >= 0);  // while it was mapped
+    CHECK(buffer->memory().fd() == -1);
     CHECK((mapping.device_may_read && mapping.device_may_write));
   }
   CHECK(io->mappings() == 0);
   CHECK(io->violations().empty());
+}
+
+TEST_CASE_METHOD(AttachedFixture, "buffers cost no file descriptor") {
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit few{64, before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &few);
+  std::vector<Buffer> buffers;
+  std::string refused;
+  while (buffers.size() < 200 && refused.empty()) {
+    auto buffer = space->allocate(k4KiB);
+    if (buffer)
+      buffers.push_back(std::move(*buffer));
+    else
+      refused = buffer.error().message();
+  }
+  setrlimit(RLIMIT_NOFILE, &before);
+  CHECK(refused == "");
 }
 
 TEST_CASE_METHOD(AttachedFixture, "a part of a slice is the same offset on both sides") {

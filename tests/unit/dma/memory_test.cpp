@@ -213,6 +213,53 @@ TEST_CASE("memory comes whole under a timer that interrupts every millisecond") 
   }
 }
 
+TEST_CASE("beyond the limit on file sizes memory is an error, and not a signal that kills") {
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit limit{1 << 20, before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &limit);
+  const auto refused = Memory::allocate(2 << 20);
+  const auto hugepage = Memory::allocate_hugepage(4096);
+  const bool small = Memory::allocate(1 << 16).has_value();
+  setrlimit(RLIMIT_FSIZE, &before);
+  for (const Error& error : {refused.error(), hugepage.error()}) {
+    INFO(error.message());
+    CHECK(error.message().find("files may have 1048576 bytes (RLIMIT_FSIZE)") != std::string::npos);
+    CHECK(error.message().find("ulimit -f") != std::string::npos);
+  }
+  CHECK(small);
+}
+
+TEST_CASE("where no file descriptor is left, that is what an error says, and not a shortage of memory") {
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit none{0, before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &none);
+  const auto refused = Memory::allocate(4096);
+  const auto hugepage = Memory::allocate_hugepage(4096);
+  setrlimit(RLIMIT_NOFILE, &before);
+  REQUIRE_FALSE(refused);
+  REQUIRE_FALSE(hugepage);
+  for (const Error& error : {refused.error(), hugepage.error()}) {
+    INFO(error.message());
+    CHECK(error.os_error == EMFILE);
+    CHECK(error.message().find("ulimit -n") != std::string::npos);
+    CHECK(error.message().find("available") == std::string::npos);
+    CHECK(error.message().find("hugepage") == std::string::npos);
+  }
+}
+
+TEST_CASE("memory that has given up its file is there as before, and costs no descriptor") {
+  auto memory = Memory::allocate(k4KiB);
+  REQUIRE(memory);
+  const int fd = memory->fd();
+  memory->close_file();
+  CHECK_FALSE(is_open(fd));
+  CHECK(memory->fd() == -1);
+  memory->data()[k4KiB - 1] = std::byte{1};
+  memory->close_file();
+}
+
 TEST_CASE("sizes of 0 and beyond an address space are refused") {
   CHECK_FALSE(Memory::allocate(0));
   CHECK_FALSE(Memory::allocate(~0ull));

@@ -1,5 +1,7 @@
 #include "pollux/vfio/map_error.hpp"
 
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <cerrno>
 
@@ -30,6 +32,23 @@ TEST_CASE("too little locked memory is answered with how much is needed, the lim
   CHECK(says(error, "ulimit -l 66560"));
   CHECK(says(error, "LimitMEMLOCK=66560K"));
   CHECK(error.os_error == ENOMEM);
+}
+
+// Source: the kernel's drivers/iommu/iommufd/pages.c, do_update_pinned() and incr_user_locked_vm().
+TEST_CASE("where locked memory is counted by user, whose sum it is is told, whatever this process has of it") {
+  auto by_user = state();
+  by_user.memlock.of_user = true;
+  by_user.memlock.locked_bytes = by_user.memlock.pinned_bytes;
+  for (const std::uint64_t bytes : {64 * kMiB, kMiB}) {  // beyond the limit by itself, and beside what others have
+    const auto error = explain_map_error(mapping(0, bytes), ENOMEM, by_user);
+    CAPTURE(error.message());
+    CHECK(says(error, fmt::format("{} KiB of locked memory are needed here", bytes / 1024)));
+    CHECK(says(error, fmt::format("all processes of user {} together may have 8192 KiB", getuid())));
+    CHECK(says(error, fmt::format("LimitMEMLOCK={}K", bytes / 1024)));
+    CHECK_FALSE(says(error, "control group"));
+  }
+  by_user.memlock.limit_bytes.reset();
+  CHECK_FALSE(says(explain_map_error(mapping(0, kMiB), ENOMEM, by_user), "user"));
 }
 
 TEST_CASE("ENOMEM within the limit is not blamed on the limit") {
