@@ -37,9 +37,9 @@ class PolluxEngine {
         request.write ? channel_->write(lba, slice, kDone, &request) : channel_->read(lba, slice, kDone, &request);
     if (answer == Submit::accepted) [[likely]]
       return Submitted::accepted;
-    // Stopped: a reset is under way, or the controller is lost; polling answers what is outstanding, and the loop
-    // bounds the rest.
-    if (answer == Submit::queue_full || answer == Submit::stopped) return Submitted::full;
+    // Stopped: a reset is under way. Gone: whoever polls the drive says why. Polling answers what is outstanding, and
+    // the loop bounds the rest.
+    if (answer == Submit::queue_full || answer == Submit::stopped || answer == Submit::gone) return Submitted::full;
     refusal_ = answer;
     return Submitted::refused;
   }
@@ -67,6 +67,7 @@ class PolluxEngine {
       case Submit::accepted:
       case Submit::queue_full:
       case Submit::stopped:
+      case Submit::gone:
         break;
     }
     return "not refused";

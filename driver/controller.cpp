@@ -62,7 +62,8 @@ Result<void> Controller::start() {
   if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
   if (const auto up = bring_up(); !up) return give_up(up.error());
   queue_ids_.resize(io_queue_limit_);
-  publish(Pulse::Phase::up);
+  cache_may_be_lost_ = false;  // nobody has written yet
+  publish_up();
   return {};
 }
 
@@ -86,9 +87,11 @@ Result<void> Controller::listen() {
 Result<void> Controller::disable() {
   Disable machine(*registers_);
   auto disabled = run_to_end(machine, clock_);
+  if (!machine.was_enabled()) cache_may_be_lost_ = true;  // by somebody else, or by a loss of power
   if (!disabled && read_csts(*registers_)) {
     // The last rung that leaves the device usable. One that is gone is not waited for: the kernel would, for a minute.
     if (const auto reset = device_->reset(); !reset) return disabled;
+    cache_may_be_lost_ = true;
     Disable again(*registers_);
     disabled = run_to_end(again, clock_);
   }
@@ -105,6 +108,7 @@ Result<void> Controller::bring_up() {
   if (auto up = run_to_end(machine, clock_); !up) return up;
 
   const BringUp::Facts& facts = machine.facts();
+  if (!facts.kept_admin_queue) cache_may_be_lost_ = true;
   if ((facts.identity.sqes & 0xf) > 6 || (facts.identity.cqes & 0xf) > 4) {
     return fail(fmt::format("the controller needs queue entries of 2^{} and 2^{} bytes, pollux writes 64 and reads 16",
                             facts.identity.sqes & 0xf, facts.identity.cqes & 0xf),

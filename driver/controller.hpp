@@ -164,6 +164,10 @@ class Controller {
   // kAbortTimeoutMs. False: another one waits for that.
   bool ask_for_abort(std::uint64_t epoch, std::uint16_t qid, std::uint16_t cid) noexcept;
   static constexpr std::uint32_t kAbortTimeoutMs = 2'000;
+  // How many resets there were that may have lost the volatile write cache: all but a plain one of the controller that
+  // found it as it had been left. A fatal error, a loss of power, a reset of the subsystem or by somebody else may, a
+  // device that was away, and what reaches further than the controller. It changes before the epoch does.
+  std::uint32_t cache_losses() const noexcept { return cache_losses_.load(std::memory_order_relaxed); }
   // The owner of a queue that was created has seen that a reset begins, and rings no doorbell any more.
   void parked() noexcept { live_queues_.fetch_sub(1, std::memory_order_release); }
 
@@ -194,6 +198,7 @@ class Controller {
   Result<void> drop(const Error& why);
   std::unexpected<Error> give_up(const Error& why) noexcept;
   std::unexpected<Error> give_back(const Error& why) noexcept;
+  void publish_up() noexcept;
   void publish(Pulse::Phase phase) noexcept;
   void stop_owners() noexcept;
   std::uint64_t epoch() const noexcept { return Pulse{pulse_.load(std::memory_order_relaxed)}.epoch(); }
@@ -236,6 +241,7 @@ class Controller {
   enum class State : std::uint8_t { down, up, away, lost } state_ = State::down;
   Error lost_because_;
   std::uint64_t away_since_ns_ = 0;
+  bool cache_may_be_lost_ = false;  // since the controller was up last
 
   std::atomic<std::uint64_t> pulse_{Pulse::make(0, Pulse::Phase::down, 0).word};
   std::atomic<unsigned> live_queues_ = 0;        // created, and their owners not parked
@@ -244,6 +250,7 @@ class Controller {
     static constexpr Field kCid{0, 16}, kQid{16, 16}, kEpoch{32, 30};
   };
   std::atomic<std::uint64_t> abort_wanted_ = 0;  // 0: none
+  std::atomic<std::uint32_t> cache_losses_ = 0;
 };
 
 }  // namespace pollux::nvme

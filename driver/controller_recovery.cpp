@@ -2,6 +2,7 @@
 // reset of the controller, one of the function; then it is given up, cut off from memory, and every owner told.
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "pollux/driver/controller.hpp"
 #include "pollux/driver/spec/registers.hpp"
@@ -78,8 +79,9 @@ Result<void> Controller::come_back() {
                                   wants_.away_ms / 1000, back.error().what),
                       back.error().advice, back.error().os_error});
   }
+  cache_may_be_lost_ = true;
   if (const auto up = begin_anew(); !up) return drop(up.error());
-  publish(Pulse::Phase::up);
+  publish_up();
   return {};
 }
 
@@ -120,6 +122,12 @@ void Controller::publish(Pulse::Phase phase) noexcept {
                std::memory_order_release);
 }
 
+// The owners hear of a lost cache with the new epoch.
+void Controller::publish_up() noexcept {
+  if (std::exchange(cache_may_be_lost_, false)) cache_losses_.fetch_add(1, std::memory_order_relaxed);
+  publish(Pulse::Phase::up);
+}
+
 // Tells the owners to keep away from their doorbells and gives those that poll the time to notice. One that does not
 // poll is not waited for long: it looks before it rings. One that was suspended just between the two may still ring the
 // doorbell of a queue that is gone; the controller reports that and ignores it (NVMe base 2.0c, 5.2.1: invalid
@@ -143,11 +151,13 @@ Result<void> Controller::reset_locked(ResetReach reach) {
   if (state_ == State::lost) return lost();
   if (const auto status = read_csts(*registers_); !status) return go_away(status.error());
   stop_owners();
+  // What lies beyond the controller may be lost with it, and whether it was cannot be seen afterwards.
+  if (reach != ResetReach::controller) cache_may_be_lost_ = true;
   Result<void> reached;
   if (reach == ResetReach::function) reached = device_->reset();
   if (reach == ResetReach::bus) reached = device_->hot_reset();
   if (const auto up = begin_anew(); !up) return drop(up.error());
-  publish(Pulse::Phase::up);
+  publish_up();
   return reached;
 }
 
@@ -159,6 +169,7 @@ Result<void> Controller::begin_anew() {
   Result<void> up = bring_up();
   const bool has_answered = state_ == State::up && admin_->usable();
   if (up || has_answered || !read_csts(*registers_) || !device_->reset()) return up;
+  cache_may_be_lost_ = true;
   if (auto disabled = disable(); !disabled) return disabled;
   return bring_up();
 }

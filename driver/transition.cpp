@@ -59,6 +59,7 @@ Result<bool> Disable::step(std::uint64_t now_ns) {
   if (stage_ == Stage::wait_ready) {
     const auto config = registers_.read32(reg::kCc);
     if (!config) return std::unexpected(config.error());
+    if (cc::kEn.of(*config) == 0 || is_fatal) was_enabled_ = false;
     if (cc::kEn.of(*config) != 0) {
       // EN may go to 0 only when RDY has reached 1; a controller that never gets there is told all the same.
       if (!is_ready && !is_fatal && now_ns < deadline_ns_) return false;
@@ -76,6 +77,16 @@ Result<bool> Disable::step(std::uint64_t now_ns) {
   return fail(
       fmt::format("the controller did not become disabled within {} ms (CSTS {:#x})", bound_ns_ / kNsPerMs, *status),
       "power it off and on");
+}
+
+Result<bool> BringUp::has_admin_queue(std::uint32_t sizes) {
+  const auto aqa = registers_.read32(reg::kAqa);
+  if (!aqa) return std::unexpected(aqa.error());
+  const auto asq = registers_.read64(reg::kAsq);
+  if (!asq) return std::unexpected(asq.error());
+  const auto acq = registers_.read64(reg::kAcq);
+  if (!acq) return std::unexpected(acq.error());
+  return *aqa == sizes && *asq == admin_.submissions_iova() && *acq == admin_.completions_iova();
 }
 
 Result<void> BringUp::enable(std::uint64_t now_ns) {
@@ -128,6 +139,9 @@ Result<void> BringUp::enable(std::uint64_t now_ns) {
   const std::uint32_t all_sets = has_io_commands(*cap) ? cc::kCssAll : cc::kCssAdminOnly;
   config = cc::kCss.put(config, (sets & cap::kCssNvm) != 0 ? cc::kCssNvm : all_sets);
   config = cc::kEn.put(config, 1);
+  const auto kept = has_admin_queue(sizes);
+  if (!kept) return std::unexpected(kept.error());
+  facts_.kept_admin_queue = *kept;
   if (auto written = registers_.write32(reg::kAqa, sizes); !written) return written;
   if (auto written = registers_.write64(reg::kAsq, admin_.submissions_iova()); !written) return written;
   if (auto written = registers_.write64(reg::kAcq, admin_.completions_iova()); !written) return written;

@@ -23,11 +23,14 @@ class Disable {
  public:
   explicit Disable(Registers& registers) : registers_(registers) {}
   Result<bool> step(std::uint64_t now_ns);
+  // Whether it was enabled, and without a fatal error, until this began.
+  bool was_enabled() const { return was_enabled_; }
 
  private:
   enum class Stage : std::uint8_t { look, wait_ready, wait_not_ready };
   Registers& registers_;
   Stage stage_ = Stage::look;
+  bool was_enabled_ = true;
   std::uint64_t bound_ns_ = 0;
   std::uint64_t deadline_ns_ = 0;
 };
@@ -44,6 +47,7 @@ class BringUp {
     std::uint16_t io_queue_pairs = 0;  // granted; 0: none, and admin commands work
     Status queues_refused{};           // why not, where it was asked for some
     bool shadow_doorbells = false;     // the controller reads them
+    bool kept_admin_queue = false;     // AQA, ASQ and ACQ, as over any reset that CC.EN makes (3.7.2)
   };
 
   // `shadows`: handed to a controller that can use them; nullptr: to none.
@@ -55,6 +59,7 @@ class BringUp {
  private:
   enum class Stage : std::uint8_t { enable, wait_ready, identify, set_queues, set_events, configure_shadows, done };
   Result<void> enable(std::uint64_t now_ns);
+  Result<bool> has_admin_queue(std::uint32_t sizes);
   Result<bool> ready(std::uint64_t now_ns);
   void ask_for_events(std::uint64_t now_ns);
 

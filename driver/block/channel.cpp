@@ -70,7 +70,7 @@ Submit Channel::transfer_other(Operation operation, std::uint64_t lba, const dma
   if (blocks == 0 || (data.size_bytes & block_mask_) != 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
   if ((data.iova & 3) != 0) return Submit::misaligned;
-  if (!live()) return Submit::stopped;
+  if (!live()) return refusal_;
   if (blocks > max_blocks_ || blocks > to_boundary(lba)) return split(operation, lba, blocks, data, done, context);
   return send(operation, lba, static_cast<std::uint32_t>(blocks), data, done, context) ? Submit::accepted
                                                                                        : Submit::queue_full;
@@ -96,7 +96,7 @@ inline Submit Channel::transfer(Operation operation, std::uint64_t lba, std::spa
   const std::uint64_t blocks = bytes >> block_shift_;
   if (blocks == 0 || blocks << block_shift_ != bytes || blocks > max_blocks_) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
-  if (!live()) return Submit::stopped;
+  if (!live()) return refusal_;
   if (queue_.full()) return Submit::queue_full;
   nvme::Prps prps;
   if (!nvme::build_prps(pieces, memory_.list(queue_.next_index()), prps)) return Submit::misaligned;
@@ -134,13 +134,18 @@ inline bool Channel::submit(Operation operation, std::uint64_t lba, std::uint32_
 
 Submit Channel::flush(Callback done, void* context) noexcept {
   if (done == nullptr) return Submit::no_callback;
-  if (!live()) return Submit::stopped;
-  const bool taken = queue_.submit(done, context, deadline_ms_, [&](nvme::Command& slot, std::uint16_t) {
+  if (!live()) return refusal_;
+  // As a request of one piece whose status is there already.
+  if (cache_lost_) return split({IoOpcode::flush, 0}, 0, 1, {}, done, context, kCacheLost);
+  return send_flush(done, context) ? Submit::accepted : Submit::queue_full;
+}
+
+bool Channel::send_flush(Callback done, void* context) noexcept {
+  return queue_.submit(done, context, deadline_ms_, [&](nvme::Command& slot, std::uint16_t) {
     slot = {};
     slot.cdw0 = static_cast<std::uint32_t>(IoOpcode::flush);
     slot.nsid = ns_.nsid;
   });
-  return taken ? Submit::accepted : Submit::queue_full;
 }
 
 Submit Channel::write_zeroes(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept {
@@ -148,7 +153,7 @@ Submit Channel::write_zeroes(std::uint64_t lba, std::uint64_t blocks, Callback d
   if (ns_.write_zeroes_blocks == 0) return Submit::unsupported;
   if (blocks == 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
-  if (!live()) return Submit::stopped;
+  if (!live()) return refusal_;
   return split({IoOpcode::write_zeroes, 0}, lba, blocks, {}, done, context);
 }
 
@@ -157,7 +162,7 @@ Submit Channel::deallocate(std::uint64_t lba, std::uint64_t blocks, Callback don
   if (ns_.deallocate_blocks == 0) return Submit::unsupported;
   if (blocks == 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
-  if (!live()) return Submit::stopped;
+  if (!live()) return refusal_;
   return split({IoOpcode::dataset_management, 0}, lba, blocks, {}, done, context);
 }
 
@@ -184,10 +189,10 @@ bool Channel::send_ranges(std::uint64_t lba, std::uint64_t blocks, Callback done
 }
 
 Submit Channel::split(Operation operation, std::uint64_t lba, std::uint64_t blocks, const dma::Slice& data,
-                      Callback done, void* context) noexcept {
+                      Callback done, void* context, nvme::Status status) noexcept {
   Split* const split = splits_.take();
   if (split == nullptr) return Submit::queue_full;
-  *split = {this, done, context, lba, blocks, data, operation, 0, false, {}};
+  *split = {this, done, context, lba, blocks, data, operation, 0, false, status};
   send_pieces(*split);
   if (split->in_flight != 0) return Submit::accepted;
   splits_.give_back(split);
@@ -207,6 +212,8 @@ void Channel::send_pieces(Split& split) noexcept {
 bool Channel::send_piece(Split& split, std::uint64_t blocks) noexcept {
   const auto count = static_cast<std::uint32_t>(blocks);
   switch (split.operation.opcode) {
+    case IoOpcode::flush:
+      return send_flush(on_piece, &split);
     case IoOpcode::dataset_management:
       return send_ranges(split.lba, blocks, on_piece, &split);
     case IoOpcode::write_zeroes:
@@ -223,6 +230,8 @@ bool Channel::send_piece(Split& split, std::uint64_t blocks) noexcept {
 
 std::uint64_t Channel::largest_piece(const Split& split) const noexcept {
   switch (split.operation.opcode) {
+    case IoOpcode::flush:
+      return 1;
     case IoOpcode::dataset_management:
       return ns_.deallocate_blocks;
     case IoOpcode::write_zeroes:
@@ -245,6 +254,7 @@ void Channel::on_piece(void* context, nvme::Status status) noexcept {
   if (split.in_flight != 0) return;
   Split finished = split;
   finished.channel->splits_.give_back(&split);
+  if (finished.operation.opcode == IoOpcode::flush) finished.channel->cache_lost_ = false;  // its owner hears of it now
   if (finished.reached && !finished.status.ok()) finished.status = finished.status.having_reached_media();
   finished.done(finished.context, finished.status);
 }
@@ -259,7 +269,7 @@ unsigned Channel::poll(unsigned limit) noexcept {
   const std::uint64_t word = pulse_->load(std::memory_order_acquire);
   if (word != seen_pulse_ || !live()) [[unlikely]]
     return poll_changed({word}, limit);
-  return queue_.poll(limit);
+  return poll_queue(limit);
 }
 
 unsigned Channel::wait(std::uint32_t timeout_ms, unsigned limit) noexcept {
@@ -327,6 +337,7 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
   const auto epoch = controller.create_queue(channel->description());
   if (!epoch) return std::unexpected(epoch.error());
   channel->epoch_ = *epoch;
+  channel->cache_losses_ = controller.cache_losses();
   channel->set_live(true);
   return channel;
 }

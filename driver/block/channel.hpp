@@ -32,7 +32,8 @@ enum class Submit : std::uint8_t {
   bad_size,      // zero, or not a multiple of the block size; several pieces: more than one command may carry
   misaligned,    // the buffer does not begin at a dword; several pieces: they do not meet at pages
   unsupported,   // the controller lacks this command
-  stopped,       // the controller is being reset, or is gone: poll
+  stopped,       // the controller is being reset: poll, then try again
+  gone,          // the drive is lost or shut down, or refuses this channel's queue: nothing is taken before a reset
   // The memory is not of this drive's space: of another drive's, or of none (a slice() or part() that was out of range,
   // a Buffer that was moved from).
   foreign_memory,
@@ -79,7 +80,10 @@ class Channel {
   [[nodiscard]] Submit writev(std::uint64_t lba, std::span<const dma::Slice> from, Callback done, void* context,
                               bool fua = false) noexcept;
 
-  // Makes every write that was answered before this call durable.
+  // Makes every write that was answered before this call durable. Where the namespace has a volatile write cache, Write
+  // Fault says that a reset may have lost it: writes that were answered before this answer, and that no earlier flush
+  // has covered, may be gone, whichever channel made them: write them again, then flush. Each channel that was open
+  // then is told once, by every flush that is in flight or that is submitted until the first of them is answered.
   [[nodiscard]] Submit flush(Callback done, void* context) noexcept;
 
   [[nodiscard]] Submit write_zeroes(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept;
@@ -93,12 +97,13 @@ class Channel {
   // Rings, then answers what has completed, at most `limit` commands, and returns how many were answered. Waits for
   // nothing.
   //
-  // After a reset it answers what may not be sent again with "aborted by host", keeps the rest in flight, and once the
-  // controller is up it makes the queue pair anew, which takes two admin commands, bounded as they are, and sends the
+  // After a reset it first answers what the controller had completed before it, then what may not be sent again, with
+  // "aborted by host"; it makes the queue pair anew, which takes two admin commands, bounded as they are, and sends the
   // rest again, each with a new deadline. A command that kMaxReissues did not help is answered with "aborted by host",
-  // and so is everything if the controller is lost or shut down, refuses the queue, or leaves no moment to make it
-  // within `timeout_ms`; what the controller was never told of, with "host pathing error":
-  // Status::may_have_reached_media() tells the two apart.
+  // and so is everything if the controller is lost or shut down, or if no queue could be made within `timeout_ms`; what
+  // the controller was never told of, with "host pathing error": Status::may_have_reached_media() tells the two apart.
+  // Where the reset may have lost the volatile write cache, a write that was not FUA and that had completed unseen is
+  // "aborted by host" too, and so is a split one of which a piece had: their blocks may show old data.
   unsigned poll(unsigned limit = 64) noexcept;
 
   static constexpr int kMaxReissues = 3;                 // of a command
@@ -149,7 +154,8 @@ class Channel {
 
   bool send_ranges(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept;
   Submit split(Operation operation, std::uint64_t lba, std::uint64_t blocks, const dma::Slice& data, Callback done,
-               void* context) noexcept;
+               void* context, nvme::Status status = {}) noexcept;
+  bool send_flush(Callback done, void* context) noexcept;
   void send_pieces(Split& split) noexcept;
   bool send_piece(Split& split, std::uint64_t blocks) noexcept;
   std::uint64_t largest_piece(const Split& split) const noexcept;  // blocks of the next command
@@ -163,10 +169,19 @@ class Channel {
   // no command is an hour old.
   static constexpr std::uint32_t kMaxTickStepMs = 1000;
   static constexpr std::uint32_t kDeadlineScanMs = 100;
+  // A reset does not wait for long: where a callback took longer, the queue is gone meanwhile.
+  unsigned poll_queue(unsigned limit) noexcept {
+    return queue_.poll(limit, [&] { return works_in(nvme::Pulse{pulse_->load(std::memory_order_acquire)}); });
+  }
   unsigned poll_changed(nvme::Pulse pulse, unsigned limit) noexcept;
   unsigned notice(nvme::Pulse pulse) noexcept;
+  void park() noexcept;
+  unsigned answer_completed() noexcept;
+  void tell_of_lost_cache() noexcept;
   void check_deadlines(unsigned answered, unsigned limit) noexcept;
   void revive(nvme::Pulse pulse) noexcept;
+  // The answer of a flush behind which acknowledged writes may be gone.
+  static constexpr nvme::Status kCacheLost = nvme::Status::from(nvme::StatusCode::write_fault, true);
   bool may_reissue(const nvme::Request& request) const noexcept;
   nvme::IoQueue description() const noexcept;
 
@@ -199,7 +214,13 @@ class Channel {
   // And two steps of the coarse clock that may come right after a submission and be of the time before it: one that the
   // owner has not seen yet, and one that Drive::poll() has not made yet.
   const std::uint32_t timeout_ms_;
-  std::uint32_t kept_until_ms_ = 0;  // while the queue is not there: what is in flight waits no longer
+  std::uint32_t kept_until_ms_ = 0;   // while the queue is not there: what is in flight waits no longer
+  std::uint64_t refused_in_ = 0;      // the last epoch in which the controller refused the queue
+  std::uint32_t retry_at_ms_ = 0;     // then
+  bool unsettled_ = false;            // the queue is gone, and its rings were not looked at since
+  Submit refusal_ = Submit::stopped;  // while it is not there
+  bool cache_lost_ = false;           // and this channel's owner has not been told
+  std::uint32_t cache_losses_ = 0;    // of the controller's, those that this channel knows
   std::uint32_t deadlines_checked_ms_ = 0;
   unsigned answered_before_check_ = 0;  // since the next look at the deadlines is due
 };

@@ -1,6 +1,7 @@
 // What a channel does when the controller's pulse has changed: looks at deadlines, parks when a reset begins, answers
 // what may not be sent again, makes its queue pair anew and sends the rest. Apart from the way of an I/O.
 #include <algorithm>
+#include <utility>
 
 #include "pollux/driver/block/channel.hpp"
 
@@ -8,36 +9,95 @@ namespace pollux {
 
 using nvme::IoOpcode;
 
+namespace {
+
+// Whether what a command did outlives the volatile write cache: a read or a flush does nothing to lose.
+bool is_kept_without_flush(std::uint8_t opcode, std::uint32_t cdw12) {
+  switch (static_cast<IoOpcode>(opcode)) {
+    case IoOpcode::write:
+      return nvme::rw::kFua.of(cdw12) != 0;
+    case IoOpcode::write_zeroes:
+    case IoOpcode::dataset_management:
+      return false;
+    default:
+      return true;
+  }
+}
+
+}  // namespace
+
 unsigned Channel::poll_changed(nvme::Pulse pulse, unsigned limit) noexcept {
   if (const unsigned failed = notice(pulse); failed != 0 || !live()) return failed;
-  const unsigned answered = queue_.poll(limit);
+  const unsigned answered = poll_queue(limit);
   check_deadlines(answered, limit);
   return answered;
 }
 
 // Something changed, or the queue is waiting to be made anew. Returns how many commands were answered because of it.
 unsigned Channel::notice(nvme::Pulse pulse) noexcept {
+  using enum nvme::Pulse::Phase;
   const nvme::Pulse last{seen_pulse_};
   now_ms_ += std::min(pulse.tick_ms() - last.tick_ms(), kMaxTickStepMs);
   deadline_ms_ = now_ms_ + timeout_ms_;
   seen_pulse_ = pulse.word;
 
   if (live() && works_in(pulse)) return 0;
-  if (live()) {
-    set_live(false);  // before the callbacks, which may submit
-    queue_.note_unrung();
-    kept_until_ms_ = deadline_ms_;
-    controller_.parked();
-  }
-  if (pulse.phase() == nvme::Pulse::Phase::stopping && pulse.epoch() == epoch_) return 0;
+  if (live()) park();
+  // The old queue may still reach memory.
+  if (pulse.phase() == stopping && pulse.epoch() == epoch_) return 0;
+  const bool may_wait = pulse.phase() != gone && static_cast<std::int32_t>(now_ms_ - kept_until_ms_) < 0;
 
+  unsigned answered = 0;
+  if (unsettled_) answered = answer_completed();
   // Nothing is submitted below, so the difference is what was answered.
   const unsigned in_flight_before = queue_.in_flight();
-  const bool may_wait =
-      pulse.phase() != nvme::Pulse::Phase::gone && static_cast<std::int32_t>(now_ms_ - kept_until_ms_) < 0;
   queue_.fail_unless([&](const nvme::Request& request) { return may_wait && may_reissue(request); });
-  if (pulse.phase() == nvme::Pulse::Phase::up && pulse.epoch() != epoch_) revive(pulse);
-  return in_flight_before - queue_.in_flight();
+  const bool is_refused = pulse.phase() == up && refused_in_ == pulse.epoch() && !may_wait;
+  refusal_ = is_refused || pulse.phase() == gone ? Submit::gone : Submit::stopped;
+  if (pulse.phase() == up && !is_refused) revive(pulse);
+  return answered + in_flight_before - queue_.in_flight();
+}
+
+void Channel::park() noexcept {
+  set_live(false);  // before the callbacks, which may submit
+  unsettled_ = true;
+  refusal_ = Submit::stopped;
+  kept_until_ms_ = deadline_ms_;
+  controller_.parked();
+}
+
+// What the controller had completed before it was disabled; and what it was never told of is noted. Where the cache is
+// known to be lost, a write that had completed in it may be gone: the flush of another channel may have told of the
+// loss already, and tells of what was answered before.
+unsigned Channel::answer_completed() noexcept {
+  unsettled_ = false;
+  const bool worthless = ns_.volatile_write_cache && controller_.cache_losses() != cache_losses_;
+  const unsigned answered = queue_.reap_last([&](const nvme::Request& request, nvme::Status status) {
+    const bool was_kept = !worthless || !status.ok() || is_kept_without_flush(request.opcode, request.cdw12);
+    return was_kept ? status : nvme::Status::from(nvme::StatusCode::aborted_by_host);
+  });
+  queue_.note_unrung();
+  return answered;
+}
+
+// With the queue made anew and nothing of it told: the answer of every flush in flight; without one, of the next. What
+// a split write had written goes with the cache as well.
+void Channel::tell_of_lost_cache() noexcept {
+  const std::uint32_t losses = controller_.cache_losses();
+  if (losses == std::exchange(cache_losses_, losses) || !ns_.volatile_write_cache) return;
+  splits_.for_each_in_flight([](Split& split) {
+    const auto opcode = static_cast<std::uint8_t>(split.operation.opcode);
+    if (!split.reached || !split.status.ok() || is_kept_without_flush(opcode, split.operation.flags)) return;
+    split.status = nvme::Status::from(nvme::StatusCode::aborted_by_host);
+    split.blocks_left = 0;
+  });
+  const auto is_flush = [](const nvme::Request& request) {
+    return static_cast<IoOpcode>(request.opcode) == IoOpcode::flush;
+  };
+  const unsigned in_flight_before = queue_.in_flight();
+  cache_lost_ = true;
+  queue_.fail_each(is_flush, kCacheLost);
+  cache_lost_ = queue_.in_flight() == in_flight_before;
 }
 
 // The second rung: the controller has been looked at (Controller::poll()) and the queue polled once more. The third is
@@ -68,23 +128,22 @@ bool Channel::may_reissue(const nvme::Request& request) const noexcept {
 }
 
 // Makes the queue pair anew in a controller that was reset, and sends again what is still in flight. If another thread
-// has the controller's lock, the next poll tries again; if the controller refuses the queue, the next epoch, and
-// nothing waits for that.
+// has the controller's lock, the next poll tries again; if the controller refuses the queue, one a little later.
 void Channel::revive(nvme::Pulse pulse) noexcept {
+  const bool is_too_early = refused_in_ == pulse.epoch() && static_cast<std::int32_t>(now_ms_ - retry_at_ms_) < 0;
+  if (is_too_early) return;
   memory_.clear_rings();
   queue_.restart();
   const auto created = controller_.try_create_queue(description());
   if (!created) return;
   if (!*created) {
-    // One that has gone meanwhile may come back, and one that does not answer is reset; any other has refused.
-    if (nvme::Pulse{pulse_->load(std::memory_order_acquire)}.phase() != nvme::Pulse::Phase::up) return;
-    if (controller_.reset_is_wanted()) return;
-    epoch_ = pulse.epoch();
-    queue_.fail_all();
+    refused_in_ = pulse.epoch();
+    retry_at_ms_ = now_ms_ + kDeadlineScanMs;
     return;
   }
-  set_live(true);
   epoch_ = **created;
+  tell_of_lost_cache();
+  set_live(true);
   queue_.reissue(ns_.nsid, deadline_ms_);
 }
 

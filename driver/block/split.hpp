@@ -50,6 +50,14 @@ class SplitPool {
 
   void give_back(Split* split) noexcept { free_.push_back(split); }  // within the reserved capacity
 
+  // Calls `each(Split&)` for those of which a piece is in flight.
+  template <typename Each>
+  void for_each_in_flight(Each&& each) noexcept {
+    for (Split& split : splits_) {
+      if (split.in_flight != 0) each(split);
+    }
+  }
+
  private:
   std::vector<Split> splits_;
   std::vector<Split*> free_;

@@ -25,6 +25,8 @@ class CompletionQueue {
     assert(ring.size() >= 2);
   }
 
+  unsigned entries() const noexcept { return static_cast<unsigned>(end_ - ring_); }
+
   // Begins anew in a ring that was zeroed again, for a queue that was made anew.
   void restart() noexcept {
     head_ = acknowledged_head_ = ring_;

@@ -126,9 +126,26 @@ class QueuePair {
 
   // Rings, answers at most `limit` completions, acknowledges them with one doorbell, and returns their number.
   unsigned poll(unsigned limit) noexcept {
+    return poll(limit, [] { return true; });
+  }
+
+  // The same for a queue that may go while a callback runs: `may_ring()` says, after the last of them, whether it is
+  // still there to be acknowledged to.
+  template <typename MayRing>
+  [[gnu::always_inline]] unsigned poll(unsigned limit, MayRing&& may_ring) noexcept {
     ring();
     const std::uint64_t tail = completion_queue_.peek();
-    return completion_queue_.is_new(tail) ? reap(tail, limit) : 0;
+    if (!completion_queue_.is_new(tail)) return 0;
+    const unsigned answered = reap(tail, limit, [](const Request&, Status status) { return status; });
+    if (completion_queue_.has_unacknowledged() && may_ring()) completion_queue_.acknowledge();
+    return answered;
+  }
+
+  // Answers every completion that lies in the ring of a queue that its controller has no more, with what
+  // `judge(const Request&, Status)` makes of its status, and rings nothing. Returns their number.
+  template <typename Judge>
+  unsigned reap_last(Judge&& judge) noexcept {
+    return reap(completion_queue_.peek(), completion_queue_.entries(), judge);
   }
 
   // Calls `wait(word, value)` with the word that the next completion changes and what it holds, if none has come.
@@ -157,6 +174,14 @@ class QueuePair {
       if (request.is_free() || keeps(request)) continue;
       const bool told = request.reissues != Request::kNeverTold;
       answer(index, Status::from(told ? StatusCode::aborted_by_host : StatusCode::host_pathing_error));
+    }
+  }
+
+  // The same for those that `fails(const Request&)` names, with `status`.
+  template <typename Fails>
+  void fail_each(Fails&& fails, Status status) noexcept {
+    for (std::uint32_t index = 0; index < depth_; ++index) {
+      if (!requests_[index].is_free() && fails(requests_[index])) answer(index, status);
     }
   }
 
@@ -225,30 +250,31 @@ class QueuePair {
   static_assert(kMaxDepth - 1 < kIndexMask, "index FFFh with generation Fh is the reserved CID");
 
   // Apart from poll(), so that finding nothing stays cheap.
-  [[gnu::noinline]] unsigned reap(std::uint64_t tail, unsigned limit) noexcept {
+  template <typename Judge>
+  [[gnu::noinline]] unsigned reap(std::uint64_t tail, unsigned limit, const Judge& judge) noexcept {
     unsigned answered = 0;
     for (; answered != limit && completion_queue_.is_new(tail); ++answered) {
       completion_queue_.pop();
-      answer(tail);
+      answer(tail, judge);
       tail = completion_queue_.peek();
     }
-    if (completion_queue_.has_unacknowledged()) completion_queue_.acknowledge();
     return answered;
   }
 
   // What a completion entry says: to whom it belongs, if it is anybody's.
-  void answer(std::uint64_t tail) noexcept {
+  template <typename Judge>
+  void answer(std::uint64_t tail, const Judge& judge) noexcept {
     const auto cid = static_cast<std::uint32_t>(cqe::kCid.of(tail));
     const std::uint32_t index = cid & kIndexMask;
     const Status status{static_cast<std::uint16_t>(cqe::kStatus.of(tail))};
     if (index < depth_ && requests_[index].cid == cid) [[likely]]
-      return answer(index, status);
+      return answer(index, judge(requests_[index], status));
     if (index >= depth_ || requests_[index].cid != (cid | Request::kSentBefore)) {
       ++strays_;
       return;
     }
     // A failure tells of the last time that the command was sent, alone.
-    answer(index, status.ok() ? status : status.having_reached_media());
+    answer(index, judge(requests_[index], status.ok() ? status : status.having_reached_media()));
   }
 
   void answer(std::uint32_t index, Status status) noexcept {

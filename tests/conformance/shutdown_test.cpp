@@ -25,14 +25,14 @@ TEST_CASE("a second shutdown does no harm, and neither does destruction after it
   CHECK((*drive)->shutdown());
 }
 
-TEST_CASE_METHOD(TestDevice, "a channel that outlives the shutdown says that it is stopped") {
+TEST_CASE_METHOD(TestDevice, "a channel that outlives the shutdown says that it is gone") {
   const auto channel = open_channel({.depth = 4});
   const auto buffer = allocate(kPage);
   REQUIRE(read(*channel, 0, buffer.slice(0, block())).ok());
   REQUIRE(drive->shutdown());
   channel->poll();
   Request request;
-  CHECK(channel->read(0, buffer.slice(0, block()), Request::done, &request) == Submit::stopped);
+  CHECK(channel->read(0, buffer.slice(0, block()), Request::done, &request) == Submit::gone);
   CHECK(request.answers == 0);
 }
 

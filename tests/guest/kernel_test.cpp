@@ -348,7 +348,7 @@ TEST_CASE_METHOD(DoomedDevice, "a drive that is asked for is given back with eve
   CHECK(told.find("wants the drive back") != std::string::npos);
   CHECK(load.finish());
   CHECK(load.failed_otherwise() == 0);
-  CHECK(load.channel().read(0, buffer.slice(0, block()), Request::done, nullptr) == Submit::stopped);
+  CHECK(load.channel().read(0, buffer.slice(0, block()), Request::done, nullptr) == Submit::gone);
   // The function is free: a second drive in the same process has it.
   auto again = Drive::open(device_address(), open_options());
   if (!again) FAIL(again.error().message());
@@ -436,7 +436,7 @@ TEST_CASE_METHOD(DoomedDevice, "a drive that is removed while I/O runs answers e
   CHECK_FALSE(told.empty());
   CHECK(load.finish());
   CHECK(load.failed_otherwise() == 0);
-  CHECK(load.channel().read(0, buffer.slice(0, block()), Request::done, nullptr) == Submit::stopped);
+  CHECK(load.channel().read(0, buffer.slice(0, block()), Request::done, nullptr) == Submit::gone);
 }
 
 TEST_CASE_METHOD(DoomedDevice, "a BAR that is touched while memory space is off kills nobody", "[memory-space]") {

@@ -42,8 +42,7 @@ FetchFault Faults::after_fetch(std::uint16_t sqid, const nvme::Command& command)
     if (take(Act::admin_error)) return {Kind::answer, error_status(rng_), 0};
     return {};
   }
-  if (static_cast<nvme::IoOpcode>(nvme::cdw0::kOpcode.of(command.cdw0)) == nvme::IoOpcode::write)
-    writes_fetched_.push_back(command);
+  note_fetched(sqid, command);
   if (take(Act::error_status)) return {Kind::answer, error_status(rng_), 0};
   if (take(Act::hang)) return {Kind::hang, {}, 0};
   if (take(Act::drop)) return {Kind::drop, {}, 0};
@@ -53,6 +52,17 @@ FetchFault Faults::after_fetch(std::uint16_t sqid, const nvme::Command& command)
   return {};
 }
 
+void Faults::note_fetched(std::uint16_t sqid, const nvme::Command& command) {
+  const auto opcode = static_cast<nvme::IoOpcode>(nvme::cdw0::kOpcode.of(command.cdw0));
+  const auto cid = static_cast<std::uint16_t>(nvme::cdw0::kCid.of(command.cdw0));
+  fetched_.erase({sqid, cid});
+  if (opcode == nvme::IoOpcode::write) writes_fetched_.push_back(command);
+  if (opcode != nvme::IoOpcode::write && opcode != nvme::IoOpcode::read) return;
+  const Identity identity{command.prp1, command.cdw10};
+  if (completed_.contains(identity)) sent_after_completion_ = true;
+  fetched_[{sqid, cid}] = identity;
+}
+
 PostFault Faults::at_completion(std::uint16_t sqid, nvme::Completion& entry) {
   namespace cqe = nvme::cqe;
   if (sqid == 0) {
@@ -60,15 +70,20 @@ PostFault Faults::at_completion(std::uint16_t sqid, nvme::Completion& entry) {
     return PostFault::none;
   }
   if (take(Act::lose_completion)) return PostFault::lose;
-  if (take(Act::double_completion)) return PostFault::twice;
-  if (take(Act::stale_phase)) return PostFault::stale_phase;
+  if (take(Act::stale_phase)) {
+    out_of_step_.insert(sqid);
+    return PostFault::stale_phase;
+  }
   if (take(Act::wrong_cid)) {
     // Never that of another command in flight, which nobody could tell: another generation, or no record's index.
     const std::uint64_t cid = cqe::kCid.of(entry.tail);
     entry.tail = cqe::kCid.put(entry.tail, rng_.one_in(2) ? cid ^ 0x1000 : cid | 0xf00);
-  } else if (take(Act::wrong_sqid)) {
-    entry.tail = cqe::kSqid.put(entry.tail, cqe::kSqid.of(entry.tail) + 1);
+    return PostFault::none;
   }
+  const auto fetched = fetched_.find({sqid, static_cast<std::uint16_t>(cqe::kCid.of(entry.tail))});
+  if (fetched != fetched_.end() && !out_of_step_.contains(sqid)) completed_.insert(fetched->second);
+  if (take(Act::double_completion)) return PostFault::twice;
+  if (take(Act::wrong_sqid)) entry.tail = cqe::kSqid.put(entry.tail, cqe::kSqid.of(entry.tail) + 1);
   return PostFault::none;
 }
 

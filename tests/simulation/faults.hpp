@@ -4,6 +4,9 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "pollux/tests/simulation/rng.hpp"
@@ -28,6 +31,8 @@ class Faults final : public softnvme::FaultHook {
 
   unsigned aborts() const { return aborts_; }
   const std::vector<nvme::Command>& writes_fetched() const { return writes_fetched_; }
+  // A read or a write was fetched whose completion lies in the host's ring already, as it should.
+  bool sent_after_completion() const { return sent_after_completion_; }
   bool loses_doorbell() { return take(Act::drop_doorbell); }
 
   softnvme::FetchFault after_fetch(std::uint16_t sqid, const nvme::Command& command) override;
@@ -35,6 +40,9 @@ class Faults final : public softnvme::FaultHook {
 
  private:
   bool take(Act act);
+  // PRP1 and LBA: no two reads or writes of a world share both.
+  using Identity = std::pair<std::uint64_t, std::uint32_t>;
+  void note_fetched(std::uint16_t sqid, const nvme::Command& command);
 
   Rng& rng_;
   std::vector<Act> armed_;
@@ -42,6 +50,11 @@ class Faults final : public softnvme::FaultHook {
   unsigned aborts_ = 0;
   bool abort_lost_ = false;
   std::vector<nvme::Command> writes_fetched_;
+  std::map<std::pair<std::uint16_t, std::uint16_t>, Identity> fetched_;  // by queue and CID
+  std::set<Identity> completed_;
+  std::set<std::uint16_t>
+      out_of_step_;  // queues in which an entry stands that nobody can see, and all later ones behind
+  bool sent_after_completion_ = false;
 };
 
 }  // namespace pollux::simulation

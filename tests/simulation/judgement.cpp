@@ -29,6 +29,10 @@ void World::check_status(const Request& request) {
     if (!is_late(request)) fail(fmt::format("a {} was aborted before it was late", name_of(request.act)));
     return;
   }
+  if (request.act == Act::flush && tells_of_loss(request.status)) {
+    if (!cache_may_be_lost()) fail("a flush tells of a lost cache, and nothing can have taken it");
+    return;
+  }
   const bool resized = code == lba_out_of_range || code == invalid_namespace_or_format;
   if (faults_.met(resized ? Act::resize : Act::error_status) == 0)
     fail(fmt::format("a {} failed: {}", name_of(request.act), request.status.text()));
@@ -48,6 +52,13 @@ void World::check_data(const Request& request) {
       return fail(fmt::format("a read of block {} brought what no write has put there ({:#x})", lba, words[0]));
     if (auto wrong = model_.judge(lba, request.begun, value)) return fail(std::move(*wrong));
   }
+}
+
+// Everything but resets of the controller alone; which end in one of the function where they fail.
+bool World::cache_may_be_lost() const {
+  return faults_.met(Act::fatal_status) + faults_.met(Act::foreign_reset) + faults_.met(Act::power_loss) +
+             faults_.met(Act::other_drive) + hardware_.function_resets() !=
+         0;
 }
 
 // Whether what has been met may cost the drive: it does not come back, or fails a reset that follows something else.
@@ -82,8 +93,10 @@ void World::check_quiet() {
     fail("the controller was reset without a need");
 }
 
-// A write of which the controller has been told goes out again only where its channel's owner chose that.
+// What the controller has answered is not sent again. A write of which the controller has been told goes out again only
+// where its channel's owner chose that.
 void World::check_fetched() {
+  if (faults_.sent_after_completion()) return fail("a command was sent again whose completion lay in the ring");
   const vfio::Iova begin = ground_.buffer.slice().iova;
   std::set<std::pair<std::uint64_t, std::uint32_t>> seen;  // PRP1 and LBA: no two requests share both
   for (const nvme::Command& write : faults_.writes_fetched()) {

@@ -33,13 +33,15 @@ std::optional<std::string> Model::end_write(std::uint64_t lba, std::uint64_t blo
   return std::nullopt;
 }
 
-// One over which the power was lost promises nothing: it may have been sent again afterwards.
-void Model::end_flush(Moment begun) {
+// The contract of Channel::flush() knows one exception: a loss of which a flush of this channel has told since.
+void Model::end_flush(unsigned channel, Moment begun) {
   ++now_;
-  if (power_lost_between(begun, now_)) return;
+  const Moment known = knows_[channel];
   for (Block& block : blocks_) {
     for (Write& write : block.writes) {
-      if (write.outcome == Outcome::done && write.ended < begun) write.durable = std::min(write.durable, now_);
+      if (write.outcome != Outcome::done || write.ended > begun) continue;
+      const bool may_be_gone = write.ended < known && power_lost_between(write.begun, known);
+      if (!may_be_gone) write.durable = std::min(write.durable, write.ended);
     }
   }
 }

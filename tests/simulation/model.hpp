@@ -4,6 +4,7 @@
 // Moments are counted, not measured: each submission, answer and loss of power is one later than the last.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -32,7 +33,10 @@ class Model {
   // `durable`: FUA. An error text if a read has seen what ends as `never`.
   std::optional<std::string> end_write(std::uint64_t lba, std::uint64_t blocks, Moment begun, Outcome outcome,
                                        bool durable);
-  void end_flush(Moment begun);
+  // A flush of this channel that began at `begun` has succeeded: what had been answered by then is on the medium.
+  void end_flush(unsigned channel, Moment begun);
+  // This channel's owner knows that what was answered up to now may be gone, or has opened the channel just now.
+  void know_losses(unsigned channel) { knows_.at(channel) = ++now_; }
   void lose_power() { losses_.push_back(++now_); }
 
   // A read that began at `begun` and has just ended shows `value`: an error text if it may not.
@@ -63,6 +67,7 @@ class Model {
 
   std::vector<Block> blocks_;
   std::vector<Moment> losses_;
+  std::array<Moment, kMaxChannels> knows_{};
   Moment now_ = 0;
 };
 

@@ -76,7 +76,7 @@ Schedule Schedule::of(std::uint64_t seed) {
   constexpr unsigned kFewestSteps = 20, kMoreSteps = 120;
   Rng rng(seed);
   Schedule schedule{seed, rng.one_in(2), {}, {}};
-  for (std::uint64_t left = 1 + rng.below(3); left != 0; --left) {
+  for (std::uint64_t left = 1 + rng.below(kMaxChannels); left != 0; --left) {
     schedule.channels.push_back({static_cast<std::uint16_t>(1 + rng.below(8)),
                                  static_cast<std::uint32_t>(200 + rng.below(3000)),
                                  rng.one_in(2) ? 0u : 1024u << rng.below(3), rng.one_in(2)});

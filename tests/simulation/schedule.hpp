@@ -78,6 +78,7 @@ struct Schedule {
   std::string text() const;  // a line a step
 };
 
+inline constexpr unsigned kMaxChannels = 3;
 inline constexpr std::uint64_t kBlocks = 64;
 inline constexpr std::uint32_t kBlockBytes = 512;
 inline constexpr std::uint16_t kMaxRequestBlocks = 24;  // 12 KiB: a PRP list

@@ -192,7 +192,7 @@ void World::submit(unsigned owner, Act act, std::uint64_t lba, std::uint64_t blo
     ++owners_[owner].in_flight;
     return;
   }
-  if (submitted != Submit::queue_full && submitted != Submit::stopped)
+  if (submitted != Submit::queue_full && submitted != Submit::stopped && submitted != Submit::gone)
     fail(fmt::format("{} of {} blocks at {} is refused ({})", name_of(act), blocks, lba, static_cast<int>(submitted)));
   if (writes(act)) (void)model_.end_write(lba, blocks, request.begun, Outcome::never, false);
   requests_.pop_back();
@@ -220,7 +220,8 @@ void World::done(Request& request, nvme::Status status) {
       fail(std::move(*wrong));
   }
   check_status(request);
-  if (request.act == Act::flush && status.ok()) model_.end_flush(request.begun);
+  if (request.act == Act::flush && status.ok()) model_.end_flush(request.channel, request.begun);
+  if (request.act == Act::flush && tells_of_loss(status)) model_.know_losses(request.channel);
   if (request.act == Act::read && status.ok()) check_data(request);
   if (request.again) submit(request.channel, Act::read, request.lba, request.blocks, false);
 }
@@ -270,6 +271,7 @@ void World::open(unsigned owner) {
                                            .timeout_ms = plan.timeout_ms,
                                            .reissue_writes = plan.reissue_writes});
   if (opened) owners_[owner].channel = std::move(*opened);
+  model_.know_losses(owner);
 }
 
 // Its owner drains it before, as the contract asks.
@@ -333,8 +335,8 @@ void World::close() {
     for (unsigned owner = 0; owner < owners_.size(); ++owner) {
       poll(owner);  // one that has nothing in flight may not have looked since
       Channel* const channel = owners_[owner].channel.get();
-      if (channel != nullptr && channel->flush([](void*, nvme::Status) noexcept {}, nullptr) != Submit::stopped)
-        fail("a channel of a lost drive takes a request");
+      if (channel != nullptr && channel->flush([](void*, nvme::Status) noexcept {}, nullptr) != Submit::gone)
+        fail("a channel of a lost drive does not say that it is gone");
     }
   }
   for (Owner& owner : owners_) {

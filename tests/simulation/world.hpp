@@ -25,6 +25,9 @@ inline constexpr std::uint64_t kWordsABlock = kBlockBytes / sizeof(std::uint64_t
 // No two blocks of any write look alike; zeros are zeros.
 constexpr std::uint64_t word_of(Value value, std::uint64_t lba) { return value == 0 ? 0 : value << 16 | lba; }
 
+// Channel::flush(): acknowledged writes may be gone.
+inline bool tells_of_loss(nvme::Status status) { return status.code() == nvme::StatusCode::write_fault; }
+
 // How often each rung of the ladder was met.
 struct Rungs {
   std::uint64_t aborts = 0;
@@ -106,6 +109,7 @@ class World final : private Clock {
   void settle();
   void read_everything();
   void close();
+  bool cache_may_be_lost() const;
   bool may_be_lost() const;
   std::uint64_t epoch() { return nvme::Pulse{drive_->controller().pulse().load()}.epoch(); }
   void fail(std::string text) {

@@ -113,7 +113,7 @@ TEST_CASE("where nobody waits for a server that was killed, everything is answer
   CHECK(scene.channel->poll() == kDepth);
   CHECK(scene.all(&Answer::aborted));
   Answer answer;
-  CHECK(scene.channel->read(0, scene.slice(0), Answer::take, &answer) == Submit::stopped);
+  CHECK(scene.channel->read(0, scene.slice(0), Answer::take, &answer) == Submit::gone);
   CHECK_FALSE(scene.drive->poll());
   CHECK_FALSE(scene.drive->reset());
   CHECK_FALSE(scene.drive->shutdown());
@@ -145,7 +145,7 @@ TEST_CASE("reads wait for a server that comes back, and bring their data; howeve
   CHECK(scene.server->says("messages; no violation"));
 }
 
-TEST_CASE("a flush waits for a server that comes back, writes do so by choice, else they are answered at once") {
+TEST_CASE("writes wait for a server that comes back by choice, and a flush says then that others may be gone") {
   const bool chosen = GENERATE(false, true);
   Scene scene(10'000, {.depth = kDepth, .reissue_writes = chosen});
   Answer flushed;
@@ -171,6 +171,10 @@ TEST_CASE("a flush waits for a server that comes back, writes do so by choice, e
   CHECK(scene.drive->poll());
   CHECK((scene.channel->poll() == 0 && flushed.times == 0));
   scene.serve_again();
+  REQUIRE(scene.drain());
+  CHECK((flushed.times == 1 && flushed.status.code() == nvme::StatusCode::write_fault));
+  flushed = {};
+  REQUIRE(scene.channel->flush(Answer::take, &flushed) == Submit::accepted);
   REQUIRE(scene.drain());
   CHECK(flushed.ok());
 }

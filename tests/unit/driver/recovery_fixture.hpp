@@ -5,6 +5,7 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <cstring>
+#include <thread>
 
 #include "pollux/driver/block/block.hpp"
 #include "pollux/tools/softnvme/softnvme.hpp"

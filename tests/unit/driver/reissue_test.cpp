@@ -145,6 +145,36 @@ TEST_CASE("a write that may not be sent again is answered while the controller i
   soft.device().set_fault_hook(nullptr);
 }
 
+TEST_CASE("what the controller had completed before a reset is answered so, and not carried out again") {
+  SoftDrive soft;
+  constexpr unsigned kWrites = 64;
+  auto channel = *soft.drive->open_channel(soft.ns, {.depth = kWrites, .reissue_writes = GENERATE(false, true)});
+  struct Completed final : softnvme::FaultHook {
+    softnvme::FetchFault after_fetch(std::uint16_t sqid, const nvme::Command&) override {
+      if (sqid != 0) ++fetched;
+      return {};
+    }
+    softnvme::PostFault at_completion(std::uint16_t sqid, nvme::Completion&) override {
+      if (sqid != 0) ++posted;
+      return softnvme::PostFault::none;
+    }
+    std::atomic<unsigned> fetched = 0, posted = 0;
+  } hook;
+  soft.device().set_fault_hook(&hook);
+  Answer answers[kWrites];
+  for (unsigned i = 0; i < kWrites; ++i)
+    REQUIRE(channel->write(i, soft.buffer.slice(0, 512), Answer::take, &answers[i]) == Submit::accepted);
+  channel->ring();
+  while (hook.posted < kWrites) std::this_thread::yield();
+  REQUIRE(soft.drive->reset());
+  channel->poll();
+  for (const Answer& answer : answers) CHECK((answer.times == 1 && answer.status.ok()));
+  CHECK(reads_again(soft, *channel));
+  CHECK(hook.fetched == kWrites + 1);
+  soft.device().set_fault_hook(nullptr);
+  CHECK(soft.device().violation_count() == 0);
+}
+
 TEST_CASE("resets that the owner has not seen cost no reissue") {
   SoftDrive soft;
   auto channel = *soft.drive->open_channel(soft.ns, {.depth = 4});
