@@ -61,6 +61,12 @@ struct IoQueue {
   NamespaceIdentity ns = {};  // what its commands mean; the controller is given up if a reset brings another one
 };
 
+// What wakes the owner of an I/O queue pair.
+struct QueueInterrupt {
+  std::uint16_t vector;  // MSI-X
+  const vfio::Eventfd* eventfd;
+};
+
 // An I/O queue pair's own.
 struct Doorbells {
   Doorbell submission;
@@ -147,9 +153,11 @@ class Controller {
   const std::atomic<std::uint64_t>& pulse() const { return pulse_; }
   Result<std::uint16_t> take_queue_id();           // error: all granted queues are in use
   Result<Doorbells> doorbells(std::uint16_t qid);  // error: they lie outside BAR0
-  // What the interrupt of this queue signals, its vector being the queue's id. The first call turns MSI-X on, with a
-  // vector for each queue. Errors: the device has too few vectors, or no MSI-X, or signals no eventfds.
-  Result<const vfio::Eventfd*> interrupt(std::uint16_t qid);
+  // The interrupt of this queue, for IoQueue and for its owner to sleep on. The first call turns MSI-X on, with a
+  // vector for each queue, or as many as the device has: queues share them then, and where there is one vector they
+  // share that with the admin queue. Each owner hears every interrupt of its vector. Valid as long as the controller.
+  // Errors: the device has no MSI-X, or signals no eventfds; no descriptor left.
+  Result<QueueInterrupt> interrupt(std::uint16_t qid);
   // Completion queue first, then the submission queue. Returns the epoch in which it was made.
   Result<std::uint64_t> create_queue(const IoQueue& queue);
   // Like create_queue(), for an owner that must not wait for others: nothing if the lock is taken.
@@ -184,6 +192,7 @@ class Controller {
   Result<void> begin_anew();
   Result<void> shut_down_locked();
   Result<std::uint64_t> create_queue_locked(const IoQueue& queue);
+  Result<void> turn_interrupts_on();
   Result<void> delete_queue(std::uint16_t qid);  // submission queue first
   Result<void> delete_ring(AdminOpcode opcode, std::uint16_t qid);
   Result<AdminResult> admin_locked(const Command& command, std::span<std::byte> data, DataDirection direction,
@@ -235,9 +244,10 @@ class Controller {
   };
   std::vector<Setting> settings_;
   std::deque<Event> events_;
-  std::vector<vfio::Eventfd> eventfds_;       // by vector; none: MSI-X is off
-  std::optional<vfio::Eventfd> wanted_back_;  // VFIO's request: the machine wants the device
-  std::optional<vfio::Eventfd> link_error_;   // an uncorrectable error (PCI Express AER)
+  std::vector<vfio::Eventfd> eventfds_;                  // by vector; none: MSI-X is off
+  std::vector<std::optional<vfio::Eventfd>> listeners_;  // by qid − 1, of those that share a vector and sleep
+  std::optional<vfio::Eventfd> wanted_back_;             // VFIO's request: the machine wants the device
+  std::optional<vfio::Eventfd> link_error_;              // an uncorrectable error (PCI Express AER)
   enum class State : std::uint8_t { down, up, away, lost } state_ = State::down;
   Error lost_because_;
   std::uint64_t away_since_ns_ = 0;

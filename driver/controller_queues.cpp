@@ -45,26 +45,42 @@ Result<Doorbells> Controller::doorbells(std::uint16_t qid) {
   return Doorbells{*submission, *completion};
 }
 
-Result<const vfio::Eventfd*> Controller::interrupt(std::uint16_t qid) {
+Result<QueueInterrupt> Controller::interrupt(std::uint16_t qid) {
   const std::lock_guard lock(mutex_);
-  if (eventfds_.empty()) {
-    const auto info = device_->interrupt_info(vfio::InterruptIndex::msix);
-    if (!info) return error(info.error());
-    std::vector<vfio::Eventfd> eventfds;
-    std::vector<int> fds = {-1};  // the admin queue is polled
-    const std::uint32_t vectors = std::min<std::uint32_t>(info->count, io_queue_limit_ + 1u);
-    for (std::uint32_t vector = 0; vector < vectors; ++vector) {
-      auto eventfd = vfio::Eventfd::create();
-      if (!eventfd) return error(eventfd.error());
-      if (vector != 0) fds.push_back(eventfd->fd());
-      eventfds.push_back(std::move(*eventfd));
-    }
-    if (const auto set = device_->set_interrupts(vfio::InterruptIndex::msix, fds); !set) return error(set.error());
-    eventfds_ = std::move(eventfds);
+  if (const auto on = turn_interrupts_on(); !on) return error(on.error());
+  // The admin queue is polled, and needs its vector 0 least: it is shared only where there is no other.
+  const auto vectors = static_cast<unsigned>(eventfds_.size());
+  const unsigned first = vectors == 1 ? 0 : 1;
+  const unsigned vector = first + (qid - 1u) % (vectors - first);
+  if (io_queue_limit_ <= vectors - first) return QueueInterrupt{static_cast<std::uint16_t>(vector), &eventfds_[vector]};
+  std::optional<vfio::Eventfd>& listener = listeners_.at(qid - 1u);
+  if (!listener) {
+    auto made = eventfds_[vector].listener();
+    if (!made) return error(made.error());
+    listener = std::move(*made);
   }
-  if (qid < eventfds_.size()) return &eventfds_[qid];
-  return error({fmt::format("there is no MSI-X vector for I/O queue {}: the device has {}", qid, eventfds_.size()),
-                eventfds_.size() > 2 ? "poll it, or use fewer channels" : "poll it"});
+  return QueueInterrupt{static_cast<std::uint16_t>(vector), &*listener};
+}
+
+// A vector for the admin queue and one for each I/O queue, or as many as there are.
+Result<void> Controller::turn_interrupts_on() {
+  if (!eventfds_.empty()) return {};
+  const auto info = device_->interrupt_info(vfio::InterruptIndex::msix);
+  if (!info) return std::unexpected(info.error());
+  if (info->count == 0 || !info->eventfd) return fail("the device has no MSI-X that signals eventfds", "poll it");
+  std::vector<vfio::Eventfd> eventfds;
+  std::vector<int> fds;
+  const std::uint32_t vectors = std::min<std::uint32_t>(info->count, io_queue_limit_ + 1u);
+  for (std::uint32_t vector = 0; vector < vectors; ++vector) {
+    auto eventfd = vfio::Eventfd::create();
+    if (!eventfd) return std::unexpected(eventfd.error());
+    fds.push_back(eventfd->fd());
+    eventfds.push_back(std::move(*eventfd));
+  }
+  if (const auto set = device_->set_interrupts(vfio::InterruptIndex::msix, fds); !set) return set;
+  eventfds_ = std::move(eventfds);
+  listeners_.resize(io_queue_limit_);
+  return {};
 }
 
 Result<std::uint64_t> Controller::create_queue(const IoQueue& queue) {

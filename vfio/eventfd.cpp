@@ -1,6 +1,7 @@
 #include "pollux/vfio/eventfd.hpp"
 
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
 
@@ -16,6 +17,17 @@ Result<Eventfd> Eventfd::create() {
   return Eventfd(std::move(file));
 }
 
+Result<Eventfd> Eventfd::listener() const {
+  FileDescriptor file(epoll_create1(EPOLL_CLOEXEC));
+  if (!file) return fail_errno(errno, "cannot make an epoll instance");
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  if (epoll_ctl(file.get(), EPOLL_CTL_ADD, file_.get(), &event) != 0) {
+    return fail_errno(errno, "cannot listen to an eventfd");
+  }
+  return Eventfd(std::move(file), true);
+}
+
 bool Eventfd::wait(std::uint64_t timeout_ns) const {
   constexpr std::uint64_t kNsPerSecond = 1'000 * kNsPerMs;
   const std::uint64_t start_ns = steady_clock().now_ns();
@@ -29,6 +41,10 @@ bool Eventfd::wait(std::uint64_t timeout_ns) const {
 }
 
 std::uint64_t Eventfd::drain() const {
+  if (is_listener_) {
+    epoll_event event{};
+    return epoll_wait(file_.get(), &event, 1, 0) == 1 ? 1 : 0;
+  }
   std::uint64_t count = 0;
   return ::read(file_.get(), &count, sizeof count) == sizeof count ? count : 0;
 }

@@ -16,6 +16,11 @@ class Eventfd {
   // Its count is 0, it does not block and is not inherited. Error: no descriptor left.
   static Result<Eventfd> create();
 
+  // One for another thread to sleep on: several hear every interrupt that comes to this one from then on, whichever of
+  // them drains its own first, and count several as one. Nobody drains this one any more; it outlives them. Error: no
+  // descriptor left. Source: epoll(7), edge-triggered: each signal is an event of its own for each listener.
+  Result<Eventfd> listener() const;
+
   int fd() const { return file_.get(); }
 
   // Sleeps until the count is not 0, at most `timeout_ns`; 0 only looks. True: it is not 0, and stays so until drain().
@@ -25,9 +30,10 @@ class Eventfd {
   std::uint64_t drain() const;
 
  private:
-  explicit Eventfd(FileDescriptor file) : file_(std::move(file)) {}
+  explicit Eventfd(FileDescriptor file, bool is_listener = false) : file_(std::move(file)), is_listener_(is_listener) {}
 
-  FileDescriptor file_;
+  FileDescriptor file_;  // an eventfd; a listener's is an epoll instance
+  bool is_listener_;
 };
 
 }  // namespace pollux::vfio

@@ -298,7 +298,7 @@ unsigned Channel::wait(std::uint32_t timeout_ms, unsigned limit) noexcept {
 nvme::IoQueue Channel::description() const noexcept {
   nvme::IoQueue queue{qid_, memory_.entries(), memory_.submissions_iova(), memory_.completions_iova()};
   queue.ns = {ns_.nsid, block_shift_, std::to_array(ns_.nguid), std::to_array(ns_.eui64), std::to_array(ns_.uuid)};
-  if (interrupt_ != nullptr) queue.interrupt_vector = qid_;
+  if (interrupt_ != nullptr) queue.interrupt_vector = vector_;
   return queue;
 }
 
@@ -332,7 +332,8 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
   if (options.wait == Wait::adaptive || options.wait == Wait::interrupt) {
     const auto interrupt = controller.interrupt(*qid);
     if (!interrupt) return std::unexpected(interrupt.error());
-    channel->interrupt_ = *interrupt;
+    channel->vector_ = interrupt->vector;
+    channel->interrupt_ = interrupt->eventfd;
   }
   const auto epoch = controller.create_queue(channel->description());
   if (!epoch) return std::unexpected(epoch.error());

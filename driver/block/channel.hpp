@@ -210,6 +210,7 @@ class Channel {
   nvme::Controller& controller_;
   const Wait wait_;
   const vfio::Eventfd* interrupt_ = nullptr;  // of the queue, where the channel sleeps on it
+  std::uint16_t vector_ = 0;                  // that signals it
   const bool reissue_writes_;
   // And two steps of the coarse clock that may come right after a submission and be of the time before it: one that the
   // owner has not seen yet, and one that Drive::poll() has not made yet.

@@ -76,7 +76,7 @@ SoftDeviceThread::SoftDeviceThread(SoftSpace& space, vfio::Address address, cons
                                    std::unique_ptr<DoorbellPage> doorbells)
     : space_(space),
       address_(std::move(address)),
-      vectors_(options.queues + 1),
+      vectors_(options.vectors.value_or(options.queues + 1)),
       trap_(options.trap),
       store_(std::move(store)),
       file_(file),
@@ -91,6 +91,7 @@ SoftDeviceThread::SoftDeviceThread(SoftSpace& space, vfio::Address address, cons
 Config SoftDeviceThread::controller_config(const Options& options, std::uint64_t size_bytes, Store* store) const {
   Config config;
   config.io_queues = options.queues;
+  config.max_queue_entries = options.entries;
   config.mdts = options.mdts;
   config.shadow_doorbells = options.shadow;
   config.shadow_polls = options.shadow_polls;

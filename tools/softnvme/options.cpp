@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 
 #include "pollux/tools/softnvme/core/config.hpp"
@@ -12,7 +13,8 @@ namespace {
 
 constexpr std::string_view kUnits = "kmgt";
 constexpr std::string_view kValid =
-    "size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, null=0|1, mdts=N, queues=N, shadow=0|1|poll, "
+    "size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|1024|…|65536, file=PATH, null=0|1, mdts=N, queues=N, vectors=N, "
+    "entries=N, shadow=0|1|poll, "
     "trap=0|1, "
     "faults=N%";
 
@@ -57,8 +59,11 @@ Result<void> set(Options& options, std::string_view option, std::string_view val
       return bad_value(option, value, "a size from one block to 64TiB, such as 512MiB or 1G");
     }
   } else if (option == "block") {
-    if (value != "512" && value != "4096") return bad_value(option, value, "512 or 4096");
-    options.block_size_bytes = value == "512" ? 512 : 4096;
+    const std::uint64_t bytes = parse_number(value).value_or(0);
+    if (!std::has_single_bit(bytes) || bytes < kMinBlockBytes || bytes > kMaxBlockBytes) {
+      return bad_value(option, value, "a power of two from 512 to 65536");
+    }
+    options.block_size_bytes = static_cast<std::uint32_t>(bytes);
   } else if (option == "file") {
     if (value.empty()) return bad_value(option, value, "the path of a file");
     options.file = value;
@@ -77,6 +82,14 @@ Result<void> set(Options& options, std::string_view option, std::string_view val
     const Result<std::uint64_t> queues = parse_between(option, value, 0, kMaxIoQueues);
     if (!queues) return std::unexpected(queues.error());
     options.queues = static_cast<std::uint32_t>(*queues);
+  } else if (option == "vectors") {
+    const Result<std::uint64_t> vectors = parse_between(option, value, 1, kMaxIoQueues + 1);
+    if (!vectors) return std::unexpected(vectors.error());
+    options.vectors = static_cast<std::uint32_t>(*vectors);
+  } else if (option == "entries") {
+    const Result<std::uint64_t> entries = parse_between(option, value, 2, kMaxQueueEntries);
+    if (!entries) return std::unexpected(entries.error());
+    options.entries = static_cast<std::uint32_t>(*entries);
   } else if (option == "faults") {
     const std::optional<std::uint32_t> share = parse_share(value);
     if (!share) return bad_value(option, value, "a share of the I/O commands up to 100%, such as 1% or 0.05%");

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "pollux/tools/softnvme/core/config.hpp"
 #include "pollux/vfio/error.hpp"
 
 namespace pollux::softnvme {
@@ -21,10 +22,12 @@ struct Options {
   bool null = false;
   std::uint8_t mdts = 6;
   std::uint32_t queues = 16;
-  bool shadow = false;                    // shadow doorbells are offered
-  bool shadow_polls = false;              // and never is a wake asked for
-  bool trap = false;                      // BAR0 cannot be mapped: doorbells are written by call
-  std::uint32_t faults_of_a_million = 0;  // I/O commands that meet a random fault
+  std::optional<std::uint32_t> vectors;      // of MSI-X; nothing: one a queue, the admin queue's included
+  std::uint32_t entries = kMaxQueueEntries;  // of the largest queue
+  bool shadow = false;                       // shadow doorbells are offered
+  bool shadow_polls = false;                 // and never is a wake asked for
+  bool trap = false;                         // BAR0 cannot be mapped: doorbells are written by call
+  std::uint32_t faults_of_a_million = 0;     // I/O commands that meet a random fault
 
   // Reads the part behind "soft:", `,ns=N` taken off. Errors: one line that names the option, its value and the valid
   // ones.

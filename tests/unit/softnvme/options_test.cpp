@@ -63,6 +63,16 @@ TEST_CASE("a share of faults is a percentage with up to four places behind the p
   }
 }
 
+TEST_CASE("a small or odd controller is had by its options") {
+  const auto options = Options::parse("block=16384,queues=0,vectors=1,entries=2,mdts=1");
+  REQUIRE(options);
+  CHECK(options->block_size_bytes == 16384);
+  CHECK(options->queues == 0);
+  CHECK(options->vectors == 1);
+  CHECK(options->entries == 2);
+  CHECK(options->mdts == 1);
+}
+
 TEST_CASE("what is wrong is named: the option, its value, and what is valid") {
   const auto message = [](const char* text) {
     const auto options = Options::parse(text);
@@ -70,9 +80,15 @@ TEST_CASE("what is wrong is named: the option, its value, and what is valid") {
     return options.error().message();
   };
   CHECK(message("sise=1G") ==
-        "soft: option sise=1G is not known: valid are size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|4096, file=PATH, "
-        "null=0|1, mdts=N, queues=N, shadow=0|1|poll, trap=0|1, faults=N%");
-  CHECK(message("block=1024") == "soft: option block=1024 is not valid: block takes 512 or 4096");
+        "soft: option sise=1G is not known: valid are size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|1024|…|65536, "
+        "file=PATH, "
+        "null=0|1, mdts=N, queues=N, vectors=N, entries=N, shadow=0|1|poll, trap=0|1, faults=N%");
+  for (const std::string bad : {"256", "1000", "131072", "4k", "0", ""}) {
+    CHECK(message(("block=" + bad).c_str()) ==
+          "soft: option block=" + bad + " is not valid: block takes a power of two from 512 to 65536");
+  }
+  CHECK(message("vectors=0") == "soft: option vectors=0 is not valid: vectors takes 1 to 512");
+  CHECK(message("entries=1") == "soft: option entries=1 is not valid: entries takes 2 to 4096");
   CHECK(message("queues=512") == "soft: option queues=512 is not valid: queues takes 0 to 511");
   CHECK(message("mdts=17") == "soft: option mdts=17 is not valid: mdts takes 0 to 16");
   CHECK(message("shadow=2") == "soft: option shadow=2 is not valid: shadow takes 0, 1 or poll");

@@ -13,11 +13,13 @@ namespace pollux::softnvme {
 inline constexpr std::uint32_t kMaxIoQueues = 511;  // with the admin queue: one page of doorbells
 inline constexpr std::uint32_t kDoorbellWords = 2 * (kMaxIoQueues + 1);
 inline constexpr std::uint32_t kMaxQueueEntries = 4096;  // CAP.MQES + 1
-inline constexpr std::uint32_t kMaxNamespaces = 1024;    // one Active Namespace ID list
+inline constexpr std::uint32_t kMinBlockBytes = 512;
+inline constexpr std::uint32_t kMaxBlockBytes = 65536;
+inline constexpr std::uint32_t kMaxNamespaces = 1024;  // one Active Namespace ID list
 
 struct NamespaceConfig {
   std::uint32_t nsid = 1;                // 1 to kMaxNamespaces; namespaces need not follow each other
-  std::uint32_t block_size_bytes = 512;  // 512 or 4096
+  std::uint32_t block_size_bytes = 512;  // 2^n, kMinBlockBytes to kMaxBlockBytes
   std::uint64_t block_count = 0;         // 0: not active
   Store* store = nullptr;                // outlives the core; nullptr: no data is moved (null=1)
 };
