@@ -209,6 +209,7 @@ class Controller {
   std::unexpected<Error> give_back(const Error& why) noexcept;
   void publish_up() noexcept;
   void publish(Pulse::Phase phase) noexcept;
+  void publish_away() noexcept;
   void stop_owners() noexcept;
   std::uint64_t epoch() const noexcept { return Pulse{pulse_.load(std::memory_order_relaxed)}.epoch(); }
   std::unexpected<Error> error(const Error& why) const;

@@ -67,13 +67,21 @@ Result<void> Controller::go_away(const Error& why) {
   }
   state_ = State::away;
   stop_owners();
-  publish(Pulse::Phase::down);
+  publish_away();
   return {};
+}
+
+// The owners answer what is not sent again, and the application has its memory: not while a server that is silent may
+// still write there. Until then they are parked.
+void Controller::publish_away() noexcept {
+  const bool is_down = Pulse{pulse_.load(std::memory_order_relaxed)}.phase() == Pulse::Phase::down;
+  if (!is_down && !device_->may_reach_memory()) publish(Pulse::Phase::down);
 }
 
 // The coarse clock stands still meanwhile: what waits for the device grows no older.
 Result<void> Controller::come_back() {
   if (const auto back = device_->reconnect(); !back) {
+    publish_away();
     if (clock_.now_ns() - away_since_ns_ < wants_.away_ms * kNsPerMs) return {};
     return give_back({fmt::format("{}, and it has not come back for {} s ({})", lost_because_.what,
                                   wants_.away_ms / 1000, back.error().what),

@@ -157,6 +157,10 @@ class Device {
   // the device is as after a function level reset, with the interrupts and the memory that were given to it before, and
   // MappedAreas show it at their old addresses. Bounded. Errors: nobody is there, or another kind of device.
   virtual bool may_come_back() const { return false; }
+
+  // For such a device, when it does not answer: whether its other end may use the mapped memory all the same, since it
+  // is silent and not known to be dead. While it may, reconnect() fails; release() ends it.
+  virtual bool may_reach_memory() { return false; }
   virtual Result<void> reconnect() { return fail(address().text + ": this kind of device does not come back"); }
 
   // Gives the device back now, while others still hold its MappedAreas: these become ordinary memory, where a store

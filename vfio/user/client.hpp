@@ -1,5 +1,5 @@
-// A controller behind a UNIX socket: the address scheme "vfio-user:PATH". PATH is the socket, or a folder with the socket
-// "cntrl" in it, as SPDK's target makes it. Source: the specification (README.md).
+// A controller behind a UNIX socket: the address scheme "vfio-user:PATH". PATH is the socket, or a folder with the
+// socket "cntrl" in it, as SPDK's target makes it. Source: the specification (README.md).
 #pragma once
 
 #include "pollux/vfio/device.hpp"

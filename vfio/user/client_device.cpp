@@ -43,14 +43,14 @@ Result<std::unique_ptr<ClientDevice>> ClientDevice::create(std::shared_ptr<Sessi
 }
 
 ClientDevice::~ClientDevice() {
-  if (space_ != nullptr) space_->device_closed();
+  if (space_ != nullptr) space_->device_closed(false);
 }
 
 void ClientDevice::release() noexcept {
   if (space_ == nullptr) return;
   for (const Mapping& one : mappings_)
     mmap(one.address, one.area.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-  space_->device_closed();
+  space_->device_closed(true);
   space_ = nullptr;
 }
 

@@ -39,7 +39,7 @@ Result<std::unique_ptr<Device>> ClientSpace::attach(const Address& address) {
   if (windows_.count() != 0) return named({"memory is still mapped for the device before it", "release it first", 0});
   auto socket = connect(address.target);
   if (!socket) return named(socket.error());
-  auto opened = Session::open(std::move(*socket), windows_);
+  auto opened = Session::open(std::move(*socket), windows_, reply_ns_);
   if (!opened) return named(opened.error());
   std::shared_ptr<Session> session = std::move(*opened);
   auto device = ClientDevice::create(session, *this, address);
@@ -50,6 +50,9 @@ Result<std::unique_ptr<Device>> ClientSpace::attach(const Address& address) {
 
 Result<void> ClientSpace::reconnect(const std::string& path) {
   const std::lock_guard lock(mutex_);
+  // One that has just closed is not known to have, where nobody has asked it anything since.
+  if (!session_->part(session_->has_ended() ? 0 : kPartNs))
+    return fail("the server that fell silent has not let go of the memory", "have it go on, or end it");
   auto socket = connect(path);
   if (!socket) return std::unexpected(socket.error());
   if (auto begun = session_->reopen(std::move(*socket)); !begun) return begun;
@@ -75,6 +78,9 @@ Result<void> ClientSpace::map(const DmaMapping& mapping) {
   const std::string what = fmt::format("cannot map {} bytes at IOVA {:#x}", mapping.size_bytes, mapping.iova);
   if (session_ == nullptr) return fail(what + ": there is no device", "attach one first");
   if (mapping.fd < 0) return fail(what + ": a vfio-user server maps memory by its file, and this has none");
+  if (is_private(mapping.address, mapping.size_bytes))
+    return fail_errno(EINVAL, what + ": it is a private mapping of its file, where a server's data never show",
+                      "map the file anew with MAP_SHARED; a server that fell silent may have cost it that");
   const std::uint64_t most = session_->terms().capabilities.max_dma_maps;
   if (windows_.count() >= most) return fail_errno(ENOSPC, fmt::format("{}: the server takes {} mappings", what, most));
   // Before the server knows of it, and it may ask.
@@ -90,16 +96,23 @@ Result<void> ClientSpace::map(const DmaMapping& mapping) {
 
 Result<void> ClientSpace::unmap(Iova iova, std::uint64_t size_bytes) {
   const std::lock_guard lock(mutex_);
-  if (!windows_.remove(iova, size_bytes))
+  const auto removed = windows_.remove(iova, size_bytes);
+  if (!removed)
     return fail_errno(ENOENT, fmt::format("cannot unmap {} bytes at IOVA {:#x}", size_bytes, iova),
                       "unmap names exactly what one map made");
-  if (session_ == nullptr || session_->has_ended()) return {};  // nobody is left who could reach it
+  if (session_ == nullptr) return {};  // it was taken back when the device was closed
   DmaUnmapPayload request;
   request.iova = iova;
   request.size_bytes = size_bytes;
   const auto unmapped = session_->request(Command::dma_unmap, std::as_bytes(std::span(&request, 1)));
-  if (!unmapped && !session_->has_ended()) return std::unexpected(unmapped.error());
-  return {};
+  if (unmapped || session_->is_peer_gone()) return {};
+  if (!session_->has_ended()) return std::unexpected(unmapped.error());
+  return windows_.take_back(*removed);
+}
+
+bool ClientSpace::is_held() {
+  const std::lock_guard lock(mutex_);
+  return session_ != nullptr && !session_->is_peer_gone();
 }
 
 std::vector<IovaRange> ClientSpace::usable_ranges() const {
@@ -125,8 +138,10 @@ std::optional<std::uint32_t> ClientSpace::mappings_left() const {
 
 MemoryDemands ClientSpace::demands() const { return {.file_descriptor = true, .unit_bytes = k2MiB}; }
 
-void ClientSpace::device_closed() noexcept {
+void ClientSpace::device_closed(bool at_once) noexcept {
   const std::lock_guard lock(mutex_);
+  const bool is_silent = session_->has_ended() && !session_->is_peer_gone();
+  if ((is_silent || at_once) && !session_->part(kPartNs)) (void)windows_.take_back_all();
   session_->close();
   session_ = nullptr;
 }

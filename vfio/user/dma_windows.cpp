@@ -6,6 +6,22 @@
 #include <cstring>
 
 namespace pollux::vfio::user {
+namespace {
+
+// The pages of its file that a window lies in.
+struct Pages {
+  std::uintptr_t begin, end;
+  std::uint64_t page_bytes;
+  explicit Pages(const DmaMapping& window)
+      : begin(reinterpret_cast<std::uintptr_t>(window.address)),
+        end(begin + window.size_bytes),
+        page_bytes(page_size_of(window.fd)) {
+    begin &= ~(page_bytes - 1);
+    end = (end + page_bytes - 1) & ~(page_bytes - 1);
+  }
+};
+
+}  // namespace
 
 Result<void> DmaWindows::add(DmaMapping mapping) {
   const std::lock_guard lock(mutex_);
@@ -26,12 +42,47 @@ Result<void> DmaWindows::add(DmaMapping mapping) {
   return {};
 }
 
-bool DmaWindows::remove(Iova iova, std::uint64_t size_bytes) {
+std::optional<DmaWindows::Window> DmaWindows::remove(Iova iova, std::uint64_t size_bytes) {
   const std::lock_guard lock(mutex_);
   const auto found = windows_.find(iova);
-  if (found == windows_.end() || found->second.mapping.size_bytes != size_bytes) return false;
-  windows_.erase(found);
-  return true;
+  if (found == windows_.end() || found->second.mapping.size_bytes != size_bytes) return std::nullopt;
+  return std::move(windows_.extract(found).mapped());
+}
+
+// What is in `kept` is left alone: other windows', or taken back already, and a second time would undo what was stored
+// there since.
+Result<void> DmaWindows::take_back_locked(const DmaMapping& window, AddressSet& kept) {
+  if (window.fd < 0) return {};
+  const Pages pages(window);
+  // Negative where the file's page begins before the window does; it wraps, and back.
+  const std::uint64_t to_offset = window.fd_offset - reinterpret_cast<std::uintptr_t>(window.address);
+  Result<void> result;
+  kept.for_each_gap(pages.begin, pages.end, [&](std::uintptr_t begin, std::uintptr_t end) {
+    auto done = make_private(reinterpret_cast<std::byte*>(begin), end - begin, window.fd, begin + to_offset);
+    if (!done && result) result = std::move(done);
+  });
+  kept.add(pages.begin, pages.end);
+  return result;
+}
+
+Result<void> DmaWindows::take_back(const Window& removed) {
+  const std::lock_guard lock(mutex_);
+  AddressSet others;
+  for (const auto& [iova, window] : windows_) {
+    if (window.mapping.fd < 0) continue;
+    const Pages pages(window.mapping);
+    others.add(pages.begin, pages.end);
+  }
+  return take_back_locked(removed.mapping, others);
+}
+
+Result<void> DmaWindows::take_back_all() {
+  const std::lock_guard lock(mutex_);
+  AddressSet taken;
+  Result<void> result;
+  for (const auto& [iova, window] : windows_)
+    if (auto done = take_back_locked(window.mapping, taken); !done) result = std::move(done);
+  return result;
 }
 
 std::size_t DmaWindows::count() const {

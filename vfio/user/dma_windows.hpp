@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "pollux/vfio/device.hpp"
 #include "pollux/vfio/file_descriptor.hpp"
+#include "pollux/vfio/user/private_copy.hpp"
 
 namespace pollux::vfio::user {
 
@@ -19,8 +21,20 @@ class DmaWindows {
   // already; no descriptor left.
   Result<void> add(DmaMapping mapping);
 
-  // When this returns nobody reads or writes there any more. Whether there was a window of just these bounds.
-  bool remove(Iova iova, std::uint64_t size_bytes);
+  struct Window {
+    DmaMapping mapping;
+    FileDescriptor file;
+  };
+
+  // When this returns nobody reads or writes there by message any more. Nothing: there was no window of just these
+  // bounds.
+  std::optional<Window> remove(Iova iova, std::uint64_t size_bytes);
+
+  // For a server that cannot be asked to let go: the memory becomes this process's alone, where it lies, so that what
+  // the server does to its files shows there no more. Of a window that was removed, all that no other shares; or of all
+  // that there are. Errors: no memory for the copies.
+  Result<void> take_back(const Window& removed);
+  Result<void> take_back_all();
 
   std::size_t count() const;
 
@@ -33,11 +47,8 @@ class DmaWindows {
   bool write(Iova iova, std::span<const std::byte> from);
 
  private:
-  struct Window {
-    DmaMapping mapping;
-    FileDescriptor file;
-  };
   const DmaMapping* find_locked(Iova iova, std::uint64_t size_bytes) const;
+  static Result<void> take_back_locked(const DmaMapping& window, AddressSet& kept);
 
   mutable std::mutex mutex_;  // guards what follows, and is held while bytes are copied
   std::map<Iova, Window> windows_;

@@ -35,6 +35,7 @@ Result<void> Session::reopen(Socket socket) {
   {
     const std::lock_guard lock(mutex_);
     ended_.reset();
+    peer_gone_ = closing_ = false;
   }
   start();
   return {};
@@ -43,6 +44,17 @@ Result<void> Session::reopen(Socket socket) {
 bool Session::has_ended() {
   const std::lock_guard lock(mutex_);
   return ended_.has_value();
+}
+
+bool Session::is_peer_gone() {
+  const std::lock_guard lock(mutex_);
+  return peer_gone_;
+}
+
+bool Session::part(std::uint64_t wait_ns) {
+  end({"the connection is closed", {}});
+  std::unique_lock lock(mutex_);
+  return answered_.wait_for(lock, std::chrono::nanoseconds(wait_ns), [&] { return peer_gone_; });
 }
 
 Session::~Session() { close(); }
@@ -131,15 +143,33 @@ Result<Message> Session::request(Command command, std::span<const std::byte> pay
 }
 
 void Session::run() {
-  for (;;) {
+  while (!has_ended()) {
     auto message = socket_.receive(kLookNs);
-    if (!message) return end(message.error());
-    if (!*message) continue;
-    if ((*message)->header.is_reply()) {
+    if (!message) {
+      end(message.error());
+    } else if (!*message) {
+      continue;
+    } else if ((*message)->header.is_reply()) {
       deliver(std::move(**message));
     } else if (auto served = serve(**message); !served) {
-      return end(served.error());
+      end(served.error());
     }
+  }
+  linger();
+}
+
+// Until the other side closes: what it still sends is nothing to us.
+void Session::linger() {
+  const auto is_closing = [&] {
+    const std::lock_guard lock(mutex_);
+    return closing_;
+  };
+  while (!is_closing()) {
+    if (!socket_.wait_for_end(kLookNs)) continue;
+    const std::lock_guard lock(mutex_);
+    peer_gone_ = peer_gone_ || !closing_;
+    answered_.notify_all();
+    return;
   }
 }
 
@@ -189,14 +219,20 @@ Result<void> Session::serve(const Message& command) {
 void Session::end(Error why) {
   {
     const std::lock_guard lock(mutex_);
+    if (why.os_error == ECONNRESET) peer_gone_ = true;
     if (!ended_) ended_ = std::move(why);
     answered_.notify_all();
   }
-  socket_.shut_down();  // afterwards, since it is an end that the other thread would tell of
+  socket_.finish_sending();
 }
 
 void Session::close() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
   end({"the connection is closed", {}});
+  socket_.shut_down();  // afterwards, since it is an end that the other thread would tell of
   if (thread_.joinable()) thread_.join();
 }
 

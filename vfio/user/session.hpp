@@ -3,7 +3,8 @@
 // data path comes here: doorbells are memory, and so is what the device reads and writes.
 //
 // The first thing that goes wrong (silence, a reply that is none, the other side gone) ends the session: whoever waits,
-// and whoever comes later, gets that error. Safe from any thread. Source: the specification.
+// and whoever comes later, gets that error. A server that was silent is not dead: until it closes its end, as a process
+// that dies does, it may use the memory that it was given. Safe from any thread. Source: the specification.
 #pragma once
 
 #include <condition_variable>
@@ -27,12 +28,18 @@ class Session {
   static Result<std::unique_ptr<Session>> open(Socket socket, DmaWindows& windows, std::uint64_t reply_ns = kReplyNs);
   ~Session();
 
-  // Begins anew with a server that came back, after the session has ended. Errors: as open(), and other terms than
+  // Begins anew with a server that came back, once the peer before is gone. Errors: as open(), and other terms than
   // before. From one thread at a time.
   Result<void> reopen(Socket socket);
 
-  // Whether the session has ended: nobody at the other end does anything for it any more.
+  // Whether the session has ended: nothing can be asked any more.
   bool has_ended();
+
+  // Whether the other side has closed its end: it has died, or let go.
+  bool is_peer_gone();
+
+  // Ends the session and waits up to `wait_ns` for the other side to close its end. Whether it has.
+  bool part(std::uint64_t wait_ns);
 
   // Sends a command and waits for its reply, for a bounded time. Errors: the server's own (os_error is what it gave;
   // the session goes on), the session's end.
@@ -59,6 +66,7 @@ class Session {
   void deliver(Message reply);
   Result<void> serve(const Message& command);
   void end(Error why);
+  void linger();
 
   Socket socket_;
   DmaWindows& windows_;
@@ -72,6 +80,8 @@ class Session {
   std::optional<Header> awaited_;  // the command whose reply is awaited
   std::optional<Message> reply_;
   std::optional<Error> ended_;
+  bool peer_gone_ = false;
+  bool closing_ = false;
   std::uint16_t last_id_ = 0;
   std::thread thread_;
 };

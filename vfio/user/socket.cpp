@@ -163,6 +163,19 @@ Result<std::optional<Message>> Socket::receive(std::uint64_t wait_ns) {
   return message;
 }
 
+void Socket::finish_sending() noexcept { shutdown(file_.get(), SHUT_WR); }
+
+bool Socket::wait_for_end(std::uint64_t wait_ns) {
+  const std::uint64_t deadline_ns = steady_clock().now_ns() + wait_ns;
+  for (;;) {
+    std::byte ignored[4096];
+    const ssize_t got = recv(file_.get(), ignored, sizeof ignored, 0);  // descriptors that come along are dropped
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return true;
+    const auto ready = wait_for(file_.get(), POLLIN, deadline_ns);
+    if (!ready || !*ready) return false;
+  }
+}
+
 void Socket::shut_down() noexcept { shutdown(file_.get(), SHUT_RDWR); }
 
 }  // namespace pollux::vfio::user

@@ -44,6 +44,12 @@ class Socket {
   // descriptors than are taken.
   Result<std::optional<Message>> receive(std::uint64_t wait_ns);
 
+  // The other side finds the end of what is sent; what it sends can still be received.
+  void finish_sending() noexcept;
+
+  // Whether the other side has closed, or does so within `wait_ns`. What it sends meanwhile is thrown away.
+  bool wait_for_end(std::uint64_t wait_ns);
+
   // From any thread: who waits here, and whoever comes later, finds the connection closed; so does the other side.
   void shut_down() noexcept;
 

@@ -57,6 +57,8 @@ void ServerProgram::freeze() {
   REQUIRE(waitpid(pid_, &status, WUNTRACED) == pid_);
 }
 
+void ServerProgram::thaw() { REQUIRE(kill(pid_, SIGCONT) == 0); }
+
 std::string ServerProgram::output() const {
   std::ostringstream text;
   text << std::ifstream(log_).rdbuf();

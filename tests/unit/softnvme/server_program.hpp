@@ -44,7 +44,8 @@ class ServerProgram {
   // The exit code; −1: it was ended by the signal.
   int end(int signal);
 
-  void freeze();  // until end(SIGKILL)
+  void freeze();  // until thaw(), or end(SIGKILL)
+  void thaw();
 
   pid_t pid() const { return pid_; }
   std::string output() const;

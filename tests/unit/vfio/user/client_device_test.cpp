@@ -216,9 +216,10 @@ TEST_CASE_METHOD(UsedFunction, "MSI-X is enabled once its vectors have eventfds,
   // With how many messages for eventfds the control register became what.
   std::vector<std::pair<std::size_t, std::uint16_t>> history;
   server.on(Command::region_write, [&](const Message& command) {
-    server.behave(command);
     if (read_part<RegionAccessPayload>(command.payload)->offset == kMsix + 2)
-      history.emplace_back(server.count(Command::device_set_irqs), server.config16(kMsix + 2));
+      history.emplace_back(server.count(Command::device_set_irqs),
+                           *read_part<std::uint16_t>(command.payload, sizeof(RegionAccessPayload)));
+    server.behave(command);  // afterwards: with the answer the client goes on
   });
   const Eventfd eventfd = *Eventfd::create();
   const std::vector<int> fds(6, eventfd.fd());

@@ -54,7 +54,7 @@ void ScriptedServer::run() {
 void ScriptedServer::serve() {
   for (;;) {
     auto message = socket_->receive(1'000'000'000);
-    if (!message) return;
+    if (!message) return closes ? socket_->shut_down() : void();
     if (!*message) continue;
     // Noted before it is answered: a client that has its answer finds it in what was seen.
     const Message command{.header = (*message)->header, .payload = (*message)->payload, .fds = {}};

@@ -4,6 +4,7 @@
 
 #include <linux/vfio.h>
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -33,6 +34,7 @@ class ScriptedServer {
   // What it says of itself, with version 0.`minor`.
   std::string capabilities = R"({"capabilities":{"max_msg_fds":4,"max_data_xfer_size":1048576,"write_multiple":true}})";
   std::uint16_t major = 0, minor = 2;
+  std::atomic<bool> closes = true;  // its end, when the client has
 
   // For an Answer, which gets a message without its descriptors, on the server's thread; send() and receive() for a
   // test too, while the client asks nothing.
