@@ -12,21 +12,23 @@ namespace pollux::conformance {
 namespace {
 
 TEST_CASE_METHOD(TestDevice, "channels are independent: one's full queue does not stop another") {
+  if (!grants(2)) return;
   const auto first = open_channel({.depth = 2});
   const auto second = open_channel({.depth = 2});
-  const auto buffer = allocate(kPage);
+  const auto buffer = allocate(unit());
   Request request;
   while (first->read(0, buffer.slice(0, block()), Request::done, &request) == Submit::accepted) continue;
   CHECK(read(*second, 0, buffer.slice(0, block())).ok());
   CHECK(request.answers == 0);
   REQUIRE(drain(*first));
-  CHECK(request.answers == 2);
+  CHECK(request.answers == first->depth());
 }
 
 TEST_CASE_METHOD(TestDevice, "what one channel wrote another reads") {
+  if (!grants(2)) return;
   const auto first = open_channel({.depth = 2});
   const auto second = open_channel({.depth = 2});
-  const auto buffer = allocate(kPage);
+  const auto buffer = allocate(unit());
   write_pattern(*first, 9, buffer.slice(0, block()), 1);
   CHECK(holds_pattern(*second, 9, buffer.slice(0, block()), 1));
 }
@@ -37,7 +39,7 @@ TEST_CASE("one channel more than there are queues is a clear answer, and one giv
   TestDevice device(options);
   const unsigned granted = device.drive->controller().io_queue_limit();
   REQUIRE(granted >= 1);
-  const auto buffer = device.allocate(kPage);
+  const auto buffer = device.allocate(device.unit());
 
   std::vector<std::unique_ptr<Channel>> channels;
   for (unsigned i = 0; i < granted; ++i) channels.push_back(device.open_channel({.depth = 2}));
@@ -49,14 +51,14 @@ TEST_CASE("one channel more than there are queues is a clear answer, and one giv
   // What helps: asking for more, unless more were asked for than the controller has.
   CHECK((refused.error().advice.find("io_queues") != std::string::npos) == (granted == options.io_queues));
 
-  for (const auto& channel : channels) CHECK(read(*channel, 0, buffer.slice(0, kPage)).ok());
+  for (const auto& channel : channels) CHECK(read(*channel, 0, buffer.slice(0, device.unit())).ok());
   channels.erase(channels.begin() + granted / 2);
   channels.push_back(device.open_channel({.depth = 4}));
-  for (const auto& channel : channels) CHECK(read(*channel, 0, buffer.slice(0, kPage)).ok());
+  for (const auto& channel : channels) CHECK(read(*channel, 0, buffer.slice(0, device.unit())).ok());
 }
 
 TEST_CASE_METHOD(TestDevice, "a channel can be made and destroyed many times, whatever its depth") {
-  const auto buffer = allocate(kPage);
+  const auto buffer = allocate(unit());
   for (unsigned round = 0; round < 24; ++round) {
     const auto channel = open_channel({.depth = static_cast<std::uint16_t>(1 + round * 3)});
     CHECK(read(*channel, round, buffer.slice(0, block())).ok());
@@ -106,8 +108,11 @@ class Worker {
       } else {
         fill_bytes(slice, kGuard);
       }
-      const Submit submitted = writing ? channel_->write(lba, slice, Request::done, &requests[slot])
-                                       : channel_->read(lba, slice, Request::done, &requests[slot]);
+      Submit submitted = Submit::queue_full;
+      for (const Deadline deadline; submitted == Submit::queue_full && !deadline.passed(); channel_->poll()) {
+        submitted = writing ? channel_->write(lba, slice, Request::done, &requests[slot])
+                            : channel_->read(lba, slice, Request::done, &requests[slot]);
+      }
       if (submitted != Submit::accepted) ++faults;
     }
     if (!drain(*channel_)) ++faults;
@@ -130,10 +135,9 @@ class Worker {
 };
 
 TEST_CASE_METHOD(TestDevice, "threads with a channel each read back what they wrote") {
-  constexpr unsigned kThreads = 4;
-  REQUIRE(drive->controller().io_queue_limit() >= kThreads);
+  const unsigned several = std::min<unsigned>(4, drive->controller().io_queue_limit());
   std::vector<std::unique_ptr<Worker>> workers;
-  for (unsigned i = 0; i < kThreads; ++i) workers.push_back(std::make_unique<Worker>(*this, i));
+  for (unsigned i = 0; i < several; ++i) workers.push_back(std::make_unique<Worker>(*this, i));
   std::vector<std::thread> threads;
   for (const auto& worker : workers) threads.emplace_back([&worker] { worker->run(); });
   for (std::thread& thread : threads) thread.join();
@@ -144,8 +148,9 @@ TEST_CASE_METHOD(TestDevice, "threads with a channel each read back what they wr
 }
 
 TEST_CASE_METHOD(TestDevice, "threads may open and close channels while another one works") {
+  if (!grants(2)) return;
   const auto steady = open_channel({.depth = 4});
-  const auto buffer = allocate(kPage);
+  const auto buffer = allocate(unit());
   std::atomic<unsigned> failures = 0;
   std::thread opener([this, &failures] {
     for (unsigned round = 0; round < 12; ++round) {

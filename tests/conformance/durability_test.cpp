@@ -7,7 +7,7 @@ namespace {
 
 TEST_CASE_METHOD(TestDevice, "a flush after writes is answered with success, and the data is there") {
   const auto channel = open_channel({.depth = 4});
-  const auto buffer = allocate(kPage);
+  const auto buffer = allocate(unit());
   write_pattern(*channel, 5, buffer.slice(0, block()), 1);
   CHECK(flush(*channel).ok());
   CHECK(holds_pattern(*channel, 5, buffer.slice(0, block()), 1));
@@ -20,9 +20,9 @@ TEST_CASE_METHOD(TestDevice, "a flush of an empty cache is answered with success
 }
 
 TEST_CASE_METHOD(TestDevice, "a write with FUA is answered with success, in one command and split") {
-  const auto channel = open_channel({.depth = 4, .max_transfer_bytes = static_cast<std::uint32_t>(2 * kPage)});
-  const auto buffer = allocate(8 * kPage);
-  for (const std::uint64_t size : {block(), 2 * kPage, 7 * kPage}) {
+  const auto channel = open_channel({.depth = 4, .max_transfer_bytes = static_cast<std::uint32_t>(2 * unit())});
+  const auto buffer = allocate(8 * unit());
+  for (const std::uint64_t size : {block(), 2 * unit(), 7 * unit()}) {
     const dma::Slice slice = buffer.slice(0, size);
     fill(slice, size, words(3));
     CHECK(write(*channel, 3, slice, true).ok());
@@ -32,13 +32,15 @@ TEST_CASE_METHOD(TestDevice, "a write with FUA is answered with success, in one 
 
 TEST_CASE_METHOD(TestDevice, "flushes and writes may be in flight together") {
   const auto channel = open_channel({.depth = 16});
-  const auto buffer = allocate(kPage);
+  const auto buffer = allocate(unit());
   Request requests[16];
   fill(buffer.slice(0, block()), 1, words(0));
   for (unsigned i = 0; i < 16; ++i) {
-    const Submit submitted = i % 4 == 3
-                                 ? channel->flush(Request::done, &requests[i])
-                                 : channel->write(0, buffer.slice(0, block()), Request::done, &requests[i], i % 2 != 0);
+    Submit submitted = Submit::queue_full;
+    for (const Deadline deadline; submitted == Submit::queue_full && !deadline.passed(); channel->poll()) {
+      submitted = i % 4 == 3 ? channel->flush(Request::done, &requests[i])
+                             : channel->write(0, buffer.slice(0, block()), Request::done, &requests[i], i % 2 != 0);
+    }
     REQUIRE(submitted == Submit::accepted);
   }
   REQUIRE(drain(*channel));

@@ -1,5 +1,6 @@
 // What the controller tells of itself and of its namespaces.
 #include <algorithm>
+#include <bit>
 #include <span>
 #include <vector>
 
@@ -46,7 +47,7 @@ TEST_CASE_METHOD(TestDevice, "a namespace is what Identify Namespace says") {
   const auto identified = nvme::identify_namespace(drive->controller(), ns.nsid);
   REQUIRE(identified);
   CHECK(identified->nsze == ns.block_count);
-  CHECK((ns.block_size_bytes == 512 || ns.block_size_bytes == 4096));
+  CHECK((std::has_single_bit(ns.block_size_bytes) && ns.block_size_bytes >= 512 && ns.block_size_bytes <= 65536));
   const nvme::LbaFormat& format = identified->lbaf[identified->flbas & 0xf];
   CHECK(1u << format.lbads == ns.block_size_bytes);
   CHECK(ns.size_bytes() == ns.block_count * ns.block_size_bytes);

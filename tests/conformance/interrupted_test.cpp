@@ -15,9 +15,9 @@ TEST_CASE("a drive is opened, used, reset and closed under a timer that interrup
   {
     const auto channel = device.open_channel();
     for (unsigned i = 0; i < 32; ++i) {
-      const dma::Slice page = buffer.slice(i * kPage, kPage);
-      device.write_pattern(*channel, i * kPage / device.block(), page, i);
-      REQUIRE(device.holds_pattern(*channel, i * kPage / device.block(), page, i));
+      const std::uint64_t size = device.unit(), lba = i * size / device.block();
+      device.write_pattern(*channel, lba, buffer.slice(i * size, size), i);
+      REQUIRE(device.holds_pattern(*channel, lba, buffer.slice(i * size, size), i));
     }
     REQUIRE(flush(*channel).ok());
     REQUIRE(device.drive->reset());

@@ -28,12 +28,12 @@ bool wants_a_file(const Result<dma::Registration>& registered) {
 
 TEST_CASE_METHOD(TestDevice, "memory from malloc, once registered, is written from and read to in place") {
   const auto channel = open_channel({.depth = 4});
-  constexpr std::uint64_t kSize = 16 * kPage;
-  const auto memory = own_memory(kSize);
-  const auto registered = drive->space()->register_memory(memory.get(), kSize);
+  const std::uint64_t size = 16 * unit();
+  const auto memory = own_memory(size);
+  const auto registered = drive->space()->register_memory(memory.get(), size);
   if (wants_a_file(registered)) return;
-  const dma::Slice half = registered->slice(0, kSize / 2);
-  const dma::Slice other = registered->slice(kSize / 2 + 4, kSize / 2 - kPage);
+  const dma::Slice half = registered->slice(0, size / 2);
+  const dma::Slice other = registered->slice(size / 2 + 4, size / 2 - unit());
   CHECK(half.data == memory.get());
   write_pattern(*channel, 2, half, 1);
   CHECK(holds_pattern(*channel, 2, half, 1));
@@ -63,7 +63,7 @@ TEST_CASE_METHOD(TestDevice, "buffers may come and go between requests, in any o
   const auto channel = open_channel({.depth = 4});
   std::vector<dma::Buffer> buffers;
   for (std::uint64_t round = 0; round < 40; ++round) {
-    buffers.push_back(allocate(kPage * (1 + round % 3)));
+    buffers.push_back(allocate(unit() * (1 + round % 3)));
     write_pattern(*channel, round, buffers.back().slice(0, block()), round);
     if (round % 4 == 3) buffers.erase(buffers.begin() + static_cast<std::ptrdiff_t>(round % 3));
     CHECK(holds_pattern(*channel, round, buffers.front().slice(0, block()), round));
@@ -73,9 +73,9 @@ TEST_CASE_METHOD(TestDevice, "buffers may come and go between requests, in any o
 TEST_CASE_METHOD(TestDevice, "a buffer of hugepage size works over its whole length") {
   const auto channel = open_channel({.depth = 4});
   const auto buffer = allocate(2 << 20);
-  const std::uint64_t last = buffer.slice().size_bytes - 4 * kPage;
-  write_pattern(*channel, 1, buffer.slice(0, 4 * kPage), 1);
-  CHECK(holds_pattern(*channel, 1, buffer.slice(last, 4 * kPage), 1));
+  const std::uint64_t last = buffer.slice().size_bytes - 4 * unit();
+  write_pattern(*channel, 1, buffer.slice(0, 4 * unit()), 1);
+  CHECK(holds_pattern(*channel, 1, buffer.slice(last, 4 * unit()), 1));
 }
 
 }  // namespace

@@ -6,20 +6,22 @@
 
 namespace pollux::conformance {
 
-inline constexpr std::uint32_t kQueueEntries = 8;
+inline constexpr std::uint32_t kQueueEntries = 8;  // at most
 
 class Queue {
  public:
   Queue(Drive& drive, const Namespace& ns, std::optional<std::uint16_t> vector)
       : controller_(drive.controller()),
         ns_(ns),
-        memory_(*nvme::QueueMemory::allocate(*drive.space(), kQueueEntries, kQueueEntries - 1, 1)),
-        buffer_(*drive.allocate(kPage)),
+        entries_(std::min(kQueueEntries, controller_.max_queue_entries())),
+        memory_(*nvme::QueueMemory::allocate(*drive.space(), entries_, entries_ - 1,
+                                             std::max(1u, nvme::prp_list_pages(ns.block_size_bytes)))),
+        buffer_(*drive.allocate(ns.block_size_bytes)),
         id_(*controller_.take_queue_id()),
         doorbells_(*controller_.doorbells(id_)),
         pair_(memory_.make_queue(doorbells_.submission, doorbells_.completion)) {
     const auto made =
-        controller_.create_queue({id_, kQueueEntries, memory_.submissions_iova(), memory_.completions_iova(), vector});
+        controller_.create_queue({id_, entries_, memory_.submissions_iova(), memory_.completions_iova(), vector});
     if (!made) FAIL(made.error().message());
   }
   ~Queue() { controller_.release_queue(id_); }
@@ -28,11 +30,13 @@ class Queue {
 
   // Reads one block, or writes it, without looking for the completion.
   void submit(Request& request, nvme::IoOpcode opcode = nvme::IoOpcode::read) {
-    REQUIRE(pair_.submit(Request::done, &request, 0, [&](nvme::Command& slot, std::uint16_t) {
+    REQUIRE(pair_.submit(Request::done, &request, 0, [&](nvme::Command& slot, std::uint16_t index) {
       slot = {};
       slot.cdw0 = static_cast<std::uint32_t>(opcode);
       slot.nsid = ns_.nsid;
-      slot.prp1 = buffer_.slice().iova;
+      const auto prps = nvme::build_prps(buffer_.slice().iova, ns_.block_size_bytes, memory_.list(index));
+      slot.prp1 = prps.prp1;
+      slot.prp2 = prps.prp2;
     }));
     pair_.ring();
   }
@@ -46,6 +50,7 @@ class Queue {
  private:
   nvme::Controller& controller_;
   Namespace ns_;
+  std::uint32_t entries_;
   nvme::QueueMemory memory_;
   dma::Buffer buffer_;
   std::uint16_t id_;

@@ -1,4 +1,6 @@
 // The end of a drive: clean, once, and so that it can be opened again.
+#include <vector>
+
 #include "pollux/driver/spec/registers.hpp"
 #include "test_device.hpp"
 
@@ -27,7 +29,7 @@ TEST_CASE("a second shutdown does no harm, and neither does destruction after it
 
 TEST_CASE_METHOD(TestDevice, "a channel that outlives the shutdown says that it is gone") {
   const auto channel = open_channel({.depth = 4});
-  const auto buffer = allocate(kPage);
+  const auto buffer = allocate(unit());
   REQUIRE(read(*channel, 0, buffer.slice(0, block())).ok());
   REQUIRE(drive->shutdown());
   channel->poll();
@@ -38,8 +40,8 @@ TEST_CASE_METHOD(TestDevice, "a channel that outlives the shutdown says that it 
 
 TEST_CASE_METHOD(TestDevice, "requests in flight over a shutdown are answered exactly once") {
   const auto channel = open_channel({.depth = 4});
-  const auto buffer = allocate(kPage);
-  Request requests[4];
+  const auto buffer = allocate(unit());
+  std::vector<Request> requests(channel->depth());
   for (Request& request : requests) {
     REQUIRE(channel->read(0, buffer.slice(0, block()), Request::done, &request) == Submit::accepted);
   }
@@ -53,7 +55,7 @@ TEST_CASE("a drive that was closed without a word can be opened again, many time
   for (int round = 0; round < 5; ++round) {
     TestDevice device;
     const auto channel = device.open_channel({.depth = 8});
-    const auto buffer = device.allocate(kPage);
+    const auto buffer = device.allocate(device.unit());
     device.write_pattern(*channel, 1, buffer.slice(0, device.block()), static_cast<std::uint64_t>(round));
     CHECK(device.holds_pattern(*channel, 1, buffer.slice(0, device.block()), static_cast<std::uint64_t>(round)));
   }

@@ -35,6 +35,16 @@ bool drain(Channel& channel) {
   return channel.in_flight() == 0;
 }
 
+void submit_read(Channel& channel, std::uint64_t lba, const dma::Slice& into, Request& request) {
+  const Deadline deadline;
+  Submit submitted = Submit::queue_full;
+  while (submitted == Submit::queue_full && !deadline.passed()) {
+    submitted = channel.read(lba, into, Request::done, &request);
+    if (submitted == Submit::queue_full) channel.poll();
+  }
+  REQUIRE(submitted == Submit::accepted);
+}
+
 nvme::Status read(Channel& channel, std::uint64_t lba, const dma::Slice& into) {
   Request request;
   return finish(channel, request, channel.read(lba, into, Request::done, &request));
@@ -109,6 +119,13 @@ dma::Buffer TestDevice::allocate(std::uint64_t size_bytes) {
   auto buffer = drive->allocate(size_bytes);
   if (!buffer) FAIL(buffer.error().message());
   return std::move(*buffer);
+}
+
+bool TestDevice::grants(unsigned queues) const {
+  const unsigned granted = drive->controller().io_queue_limit();
+  if (granted >= queues) return true;
+  WARN("this controller grants " << granted << " queue pairs: there is nothing to see of " << queues);
+  return false;
 }
 
 void TestDevice::write_pattern(Channel& channel, std::uint64_t lba, const dma::Slice& scratch, std::uint64_t seed) {

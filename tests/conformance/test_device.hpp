@@ -3,6 +3,7 @@
 // must be empty.
 #pragma once
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <memory>
@@ -45,6 +46,9 @@ class Deadline {
 // Polls until the channel has nothing in flight; false when that takes too long. Uses no assertion: for threads.
 bool drain(Channel& channel);
 
+// Submits a read; polls while the queue is full, so that any number fits into any queue.
+void submit_read(Channel& channel, std::uint64_t lba, const dma::Slice& into, Request& request);
+
 // One request, polled to its end. The submission must be accepted and answered exactly once.
 nvme::Status read(Channel& channel, std::uint64_t lba, const dma::Slice& into);
 nvme::Status write(Channel& channel, std::uint64_t lba, const dma::Slice& from, bool fua = false);
@@ -66,6 +70,10 @@ class TestDevice {
   dma::Buffer allocate(std::uint64_t size_bytes);
 
   std::uint64_t block() const { return ns.block_size_bytes; }
+  // The least that is whole blocks and whole pages.
+  std::uint64_t unit() const { return std::max(block(), kPage); }
+  // For what takes several channels at a time. False, with a word to the reader: this controller grants fewer.
+  bool grants(unsigned queues) const;
   std::uint64_t words(std::uint64_t lba) const { return lba * block() / sizeof(std::uint64_t); }
 
   // Fills the blocks from `lba` on with a pattern on the drive, and looks whether they hold it. `scratch`: memory for

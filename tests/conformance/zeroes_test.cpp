@@ -86,11 +86,11 @@ TEST_CASE_METHOD(Zeroes, "a deallocated block is empty or unchanged, and the blo
 
 TEST_CASE_METHOD(Zeroes, "deallocation of more than one command or range may name is split, and answered once") {
   const auto split = [&](const Namespace& how, std::uint64_t blocks) {
-    const auto narrow = drive->open_channel(how, {.depth = 2});
-    REQUIRE(narrow);
-    write_pattern(**narrow, kLba + blocks, inner(), 6);
-    CHECK(deallocate(**narrow, kLba, blocks).ok());
-    CHECK(holds_pattern(**narrow, kLba + blocks, inner(), 6));
+    channel.reset();
+    channel = open_channel(how, {.depth = 2});
+    write_pattern(*channel, kLba + blocks, inner(), 6);
+    CHECK(deallocate(*channel, kLba, blocks).ok());
+    CHECK(holds_pattern(*channel, kLba + blocks, inner(), 6));
   };
   SECTION("the controller's own limits") { split(ns, std::min<std::uint64_t>(ns.block_count - 64, 70'000)); }
   SECTION("narrower ones") {
@@ -102,9 +102,9 @@ TEST_CASE_METHOD(Zeroes, "deallocation of more than one command or range may nam
   SECTION("Write Zeroes a few blocks at a time") {
     Namespace narrow = ns;
     narrow.write_zeroes_blocks = 3;
-    const auto few = drive->open_channel(narrow, {.depth = 2});
-    REQUIRE(few);
-    REQUIRE(write_zeroes(**few, kLba + kInnerAt, kInner).ok());
+    channel.reset();
+    channel = open_channel(narrow, {.depth = 2});
+    REQUIRE(write_zeroes(*channel, kLba + kInnerAt, kInner).ok());
     REQUIRE(read(*channel, kLba + kInnerAt, inner()).ok());
     CHECK(all_bytes(inner(), std::byte{0}));
     check_neighbours();
