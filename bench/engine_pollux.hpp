@@ -63,6 +63,7 @@ class PolluxEngine {
         return "the controller lacks the command";
       case Submit::foreign_memory:
         return "the buffer is not of the drive's space";
+      case Submit::read_only_memory:
       case Submit::no_callback:
       case Submit::accepted:
       case Submit::queue_full:

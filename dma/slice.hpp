@@ -10,10 +10,11 @@
 
 namespace pollux::dma {
 
-// Which Space memory is reachable in. Numbers that are never used twice in a process: a slice that outlived its space
-// is nobody's.
+// Which Space memory is reachable in. Even numbers that are never used twice in a process: a slice that outlived its
+// space is nobody's. The odd one after it is that of memory which the devices of the space may only read.
 using SpaceId = std::uint64_t;
 inline constexpr SpaceId kNoSpace = ~SpaceId{0};
+constexpr SpaceId only_read(SpaceId space) { return space | 1; }
 
 struct Slice {
   std::byte* data = nullptr;

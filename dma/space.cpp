@@ -18,7 +18,7 @@ constexpr std::uint64_t kDwordBytes = 4;
 
 SpaceId next_id() {
   static std::atomic<SpaceId> last = 0;
-  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+  return last.fetch_add(2, std::memory_order_relaxed) + 2;
 }
 
 // The address of a mapping's last byte.
@@ -34,7 +34,9 @@ std::shared_ptr<Space> Space::create(std::unique_ptr<vfio::IoAddressSpace> io) {
 
 Mappings Space::mappings() {
   const std::lock_guard lock(mutex_);
-  return mappings_;
+  Mappings all = mappings_;
+  all.insert(only_read_.begin(), only_read_.end());
+  return all;
 }
 
 Result<std::unique_ptr<vfio::Device>> Space::attach(const vfio::Address& address) {
@@ -63,46 +65,65 @@ Result<Buffer> Space::allocate(std::uint64_t size_bytes) {
 }
 
 Result<Registration> Space::register_memory(void* data, std::uint64_t size_bytes, int fd, std::uint64_t fd_offset) {
+  return register_pages({.address = data, .iova = 0, .size_bytes = size_bytes, .fd = fd, .fd_offset = fd_offset});
+}
+
+Result<Registration> Space::register_memory(const void* data, std::uint64_t size_bytes, int fd,
+                                            std::uint64_t fd_offset) {
+  return register_pages({.address = const_cast<void*>(data),  // which nobody writes to
+                         .iova = 0,
+                         .size_bytes = size_bytes,
+                         .fd = fd,
+                         .fd_offset = fd_offset,
+                         .device_may_write = false});
+}
+
+Result<Registration> Space::register_pages(vfio::DmaMapping memory) {
   const std::lock_guard lock(mutex_);
   const std::uint64_t granule = 1ull << std::countr_zero(page_sizes());
-  const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(memory.address);
+  const std::uint64_t size_bytes = memory.size_bytes;
   const std::uintptr_t last_byte = address + (size_bytes - 1);
   if (address % kDwordBytes != 0 || size_bytes == 0 || last_byte < address) {
-    return fail(fmt::format("memory at {} of {} bytes cannot be mapped for DMA", data, size_bytes),
+    return fail(fmt::format("memory at {} of {} bytes cannot be mapped for DMA", memory.address, size_bytes),
                 "the address must be a multiple of 4, and the size neither 0 nor beyond the address space");
   }
-  if (fd >= 0 && (address - fd_offset) % granule != 0) {
-    return fail(fmt::format("memory at {} is not mapped from offset {} of its file", data, fd_offset),
+  if (memory.fd >= 0 && (address - memory.fd_offset) % granule != 0) {
+    return fail(fmt::format("memory at {} is not mapped from offset {} of its file", memory.address, memory.fd_offset),
                 fmt::format("address and offset must agree modulo {} bytes", granule));
   }
 
   const std::uintptr_t first = address & ~(granule - 1), last = last_byte | (granule - 1);
-  Mappings::iterator mapping = find_locked(first, last);
-  if (mapping == mappings_.end()) {
-    const Result<Mappings::iterator> made = map_locked({.address = reinterpret_cast<void*>(first),
-                                                        .iova = 0,
-                                                        .size_bytes = last - first + 1,
-                                                        .fd = fd,
-                                                        .fd_offset = fd_offset & ~(granule - 1)});
+  // What a device may read and write serves who lets it read alone, too.
+  std::optional<Mappings::iterator> mapping = find(mappings_, first, last);
+  if (!mapping && !memory.device_may_write) mapping = find(only_read_, first, last);
+  if (!mapping) {
+    vfio::DmaMapping pages = memory;
+    pages.address = reinterpret_cast<void*>(first);
+    pages.size_bytes = last - first + 1;
+    pages.fd_offset &= ~(granule - 1);
+    const Result<Mappings::iterator> made = map_locked(pages);
     if (!made) return std::unexpected(made.error());
     mapping = *made;
   }
-  ++mapping->second.registrations;
-  const Iova iova = mapping->second.iova + (address - mapping->first);
-  return Registration(shared_from_this(), mapping, Slice{static_cast<std::byte*>(data), iova, size_bytes, id_});
+  Mapping& found = (*mapping)->second;
+  ++found.registrations;
+  return Registration(shared_from_this(), *mapping,
+                      Slice{static_cast<std::byte*>(memory.address), found.iova + (address - (*mapping)->first),
+                            size_bytes, memory.device_may_write ? id_ : only_read(id_)});
 }
 
 std::uint64_t Space::page_sizes() const { return io_->page_sizes() != 0 ? io_->page_sizes() : k4KiB; }
 
 // A mapping that holds all of the memory. One that no other covers ends after each that begins before it, so that the
 // search ends there at the latest.
-Mappings::iterator Space::find_locked(std::uintptr_t first, std::uintptr_t last) {
-  for (auto mapping = mappings_.upper_bound(first); mapping != mappings_.begin();) {
+std::optional<Mappings::iterator> Space::find(Mappings& mappings, std::uintptr_t first, std::uintptr_t last) {
+  for (auto mapping = mappings.upper_bound(first); mapping != mappings.begin();) {
     --mapping;
     if (last <= last_of(*mapping)) return mapping;
     if (!mapping->second.covered) break;
   }
-  return mappings_.end();
+  return std::nullopt;
 }
 
 // Maps whole pages, which no mapping holds all of yet, at an IOVA that it chooses.
@@ -122,9 +143,11 @@ Result<Mappings::iterator> Space::map_locked(vfio::DmaMapping pages) {
     return std::unexpected(explain(std::move(mapped.error()), pages.size_bytes));
   }
 
-  const auto made = mappings_.emplace(reinterpret_cast<std::uintptr_t>(pages.address),
-                                      Mapping{.iova = pages.iova, .size_bytes = pages.size_bytes});
-  for (auto other = mappings_.lower_bound(made->first); other != mappings_.end() && other->first <= last_of(*made);
+  Mappings& mappings = pages.device_may_write ? mappings_ : only_read_;
+  const auto made = mappings.emplace(
+      reinterpret_cast<std::uintptr_t>(pages.address),
+      Mapping{.iova = pages.iova, .size_bytes = pages.size_bytes, .device_may_write = pages.device_may_write});
+  for (auto other = mappings.lower_bound(made->first); other != mappings.end() && other->first <= last_of(*made);
        ++other) {
     if (other != made && last_of(*other) <= last_of(*made)) other->second.covered = true;
   }
@@ -161,7 +184,7 @@ void Space::unregister(Mappings::iterator mapping) noexcept {
   const std::lock_guard lock(mutex_);
   if (--mapping->second.registrations != 0) return;
   const Mapping gone = mapping->second;
-  mappings_.erase(mapping);
+  (gone.device_may_write ? mappings_ : only_read_).erase(mapping);
   // Where the unmap fails, a device may still reach the memory through this address: it is never handed out again.
   if (io_->unmap(gone.iova, gone.size_bytes)) allocator_.free(gone.iova, gone.size_bytes);
 }

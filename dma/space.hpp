@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "pollux/dma/iova_allocator.hpp"
@@ -24,6 +25,7 @@ struct Mapping {
   std::uint64_t size_bytes;
   std::uint64_t registrations = 0;  // the last one unmaps
   bool covered = false;             // a mapping made later held all of its memory too
+  bool device_may_write = true;
 };
 using Mappings = std::multimap<std::uintptr_t, Mapping>;  // by the address of the memory; they may overlap
 
@@ -94,8 +96,15 @@ class Space : public std::enable_shared_from_this<Space> {
   // the memory, where a space demands one, and `fd_offset` where in it `data` lies. Where the space goes by physical
   // addresses, the memory must lie in one hugepage: the kernel moves other pages. Errors: not a dword's address, size
   // 0, an offset that does not agree with the address, no IOVA space left, no mapping left (says how many there are),
-  // memlock too small (says how much is needed), not in one physical piece.
+  // memlock too small (says how much is needed), not in one physical piece, memory that the kernel does not pin: not
+  // there, not writable, a shared mapping of a file that lies on a disk (says what can be).
   Result<Registration> register_memory(void* data, std::uint64_t size_bytes, int fd = -1, std::uint64_t fd_offset = 0);
+
+  // The same for memory that the devices may only read, so that a drive may write it to its blocks: this process needs
+  // no right to write it either. Every read into its slices is refused. Where the space goes by physical addresses
+  // nothing keeps a device from writing there.
+  Result<Registration> register_memory(const void* data, std::uint64_t size_bytes, int fd = -1,
+                                       std::uint64_t fd_offset = 0);
 
   // What is mapped now, by the address of the memory: a copy, for who draws it.
   Mappings mappings();
@@ -109,7 +118,8 @@ class Space : public std::enable_shared_from_this<Space> {
   friend class Registration;
   explicit Space(std::unique_ptr<vfio::IoAddressSpace> io);
   std::uint64_t page_sizes() const;
-  Mappings::iterator find_locked(std::uintptr_t first, std::uintptr_t last);
+  Result<Registration> register_pages(vfio::DmaMapping memory);
+  static std::optional<Mappings::iterator> find(Mappings& mappings, std::uintptr_t first, std::uintptr_t last);
   Result<Mappings::iterator> map_locked(vfio::DmaMapping pages);
   Result<Iova> choose_iova(const vfio::DmaMapping& pages);
   Error explain(Error error, std::uint64_t size_bytes) const;
@@ -119,7 +129,9 @@ class Space : public std::enable_shared_from_this<Space> {
   std::unique_ptr<vfio::IoAddressSpace> io_;
   std::mutex mutex_;  // guards what follows, and keeps it in step with what is mapped and attached
   IovaAllocator allocator_;
-  Mappings mappings_;  // none was made of memory that lay within another
+  // In each, none was made of memory that lay within another.
+  Mappings mappings_;
+  Mappings only_read_;  // that devices may not write
 };
 
 }  // namespace pollux::dma

@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "pollux/vfio/memory_kind.hpp"
+
 namespace pollux::vfio {
 namespace {
 
@@ -91,7 +93,11 @@ Error explain_map_error(const DmaMapping& mapping, int os_error, const MapState&
     case E2BIG:
       return error("it is larger than this IOMMU takes at once", "map it in smaller pieces");
     case EFAULT:
-      return error(fmt::format("the memory at {} is not there, or may not be written", mapping.address), {});
+    case EOPNOTSUPP: {  // the latter for a file on persistent memory (DAX)
+      const std::optional<Error> why = why_not_pinned(mapping);
+      if (why) return error(why->what, why->advice);
+      return error(fmt::format("the kernel cannot pin the memory at {}", mapping.address), {});
+    }
     default:
       return error({}, {});
   }

@@ -65,7 +65,7 @@ inline Submit Channel::transfer(Operation operation, std::uint64_t lba, const dm
 Submit Channel::transfer_other(Operation operation, std::uint64_t lba, const dma::Slice& data, Callback done,
                                void* context) noexcept {
   if (done == nullptr) return Submit::no_callback;
-  if (data.space != space_) return Submit::foreign_memory;
+  if (const Submit may = check_memory(operation.opcode, data); may != Submit::accepted) return may;
   const std::uint64_t blocks = data.size_bytes >> block_shift_;
   if (blocks == 0 || (data.size_bytes & block_mask_) != 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
@@ -90,7 +90,7 @@ inline Submit Channel::transfer(Operation operation, std::uint64_t lba, std::spa
   if (done == nullptr) return Submit::no_callback;
   std::uint64_t bytes = 0;
   for (const dma::Slice& piece : pieces) {
-    if (piece.space != space_) return Submit::foreign_memory;
+    if (const Submit may = check_memory(operation.opcode, piece); may != Submit::accepted) return may;
     bytes += piece.size_bytes;
   }
   const std::uint64_t blocks = bytes >> block_shift_;

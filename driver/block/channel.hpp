@@ -37,7 +37,8 @@ enum class Submit : std::uint8_t {
   // The memory is not of this drive's space: of another drive's, or of none (a slice() or part() that was out of range,
   // a Buffer that was moved from).
   foreign_memory,
-  no_callback,  // a null Callback: nothing could be answered
+  read_only_memory,  // a read into memory that the drive may only read (registered as const)
+  no_callback,       // a null Callback: nothing could be answered
 };
 
 struct ChannelOptions {
@@ -145,6 +146,12 @@ class Channel {
                                      void* context, const MakePrps& prps) noexcept;
   bool in_range(std::uint64_t lba, std::uint64_t blocks) const noexcept {
     return lba <= ns_.block_count && blocks <= ns_.block_count - lba;
+  }
+  // `accepted`: a command with this opcode may name this memory.
+  Submit check_memory(nvme::IoOpcode opcode, const dma::Slice& data) const noexcept {
+    if (data.space == space_) return Submit::accepted;
+    if (data.space != dma::only_read(space_)) return Submit::foreign_memory;
+    return opcode == nvme::IoOpcode::write ? Submit::accepted : Submit::read_only_memory;
   }
   // The queue exists in the controller.
   bool live() const noexcept { return takes_ != kTakesNothing; }

@@ -1,4 +1,7 @@
 // The application's own memory as a buffer, and memory that comes and goes while the drive stays.
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <vector>
@@ -57,6 +60,56 @@ TEST_CASE_METHOD(TestDevice,
 TEST_CASE_METHOD(TestDevice, "memory that begins within a dword is refused") {
   const auto memory = own_memory(kPage);
   CHECK_FALSE(drive->space()->register_memory(memory.get() + 2, 512));
+}
+
+// One file, which we write by one mapping and the drive reads by another that may not be written.
+TEST_CASE_METHOD(TestDevice, "memory that may only be read is written to the drive, and nothing is read into it") {
+  const auto channel = open_channel({.depth = 4});
+  const std::uint64_t size = std::max<std::uint64_t>(16 * kPage, 2 * block());
+  auto memory = dma::Memory::allocate(size);
+  REQUIRE(memory);
+  const void* const constant = mmap(nullptr, size, PROT_READ, MAP_SHARED, memory->fd(), 0);
+  REQUIRE(constant != MAP_FAILED);
+  {
+    const auto registered = drive->space()->register_memory(constant, size, memory->fd());
+    if (!registered) FAIL(registered.error().message());
+    const dma::Slice data = registered->slice(0, 2 * block());
+    CHECK(data.data == constant);
+    fill({memory->data(), 0, data.size_bytes}, 7, words(5));
+    REQUIRE(write(*channel, 5, data).ok());
+    const dma::Slice all = registered->slice();  // of several commands, where the drive takes less at once
+    REQUIRE(write(*channel, 64, all).ok());
+    const dma::Slice pages[] = {registered->slice(0, kPage), registered->slice(8 * kPage, kPage)};
+    Request request;
+    const bool whole_blocks = kPage % block() == 0;
+    if (whole_blocks) {
+      CHECK(channel->writev(128, pages, Request::done, &request) == Submit::accepted);
+      CHECK(channel->readv(128, pages, Request::done, &request) == Submit::read_only_memory);
+    }
+    CHECK(channel->read(5, data, Request::done, &request) == Submit::read_only_memory);
+    CHECK(channel->read(64, all, Request::done, &request) == Submit::read_only_memory);
+    CHECK(drain(*channel));
+
+    const auto back = allocate(data.size_bytes);
+    CHECK(holds_pattern(*channel, 5, back.slice(0, data.size_bytes), 7));
+  }
+  munmap(const_cast<void*>(constant), size);
+}
+
+TEST_CASE_METHOD(TestDevice, "memory that this process may not write, or that is not there, is refused, and says so") {
+  void* const memory = mmap(nullptr, 2 * kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  const auto read_only = drive->space()->register_memory(memory, kPage);
+  const bool const_is_taken = drive->space()->register_memory(static_cast<const void*>(memory), kPage).has_value();
+  munmap(memory, 2 * kPage);
+  const auto gone = drive->space()->register_memory(memory, kPage);
+  REQUIRE_FALSE(read_only);
+  REQUIRE_FALSE(gone);
+  const bool by_file = drive->space()->io().demands().file_descriptor;
+  CHECK(const_is_taken == !by_file);
+  CHECK_THAT(read_only.error().message(),
+             Catch::Contains(by_file ? "maps memory by its file" : "may only be read by this process"));
+  CHECK_THAT(gone.error().message(), Catch::Contains(by_file ? "maps memory by its file" : "is not there"));
 }
 
 TEST_CASE_METHOD(TestDevice, "buffers may come and go between requests, in any order") {

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 #include "pollux/tools/softnvme/device.hpp"
+#include "pollux/vfio/memory_kind.hpp"
 
 namespace pollux::softnvme {
 namespace {
@@ -14,7 +16,7 @@ constexpr std::uint64_t kPageSizes = 0x4020'1000;  // 4 KiB, 2 MiB, 1 GiB
 
 }  // namespace
 
-SoftSpace::SoftSpace() : SoftSpace({kUsable.begin(), kUsable.end()}) {}
+SoftSpace::SoftSpace() : SoftSpace({kUsable.begin(), kUsable.end()}) { as_the_kernel_ = true; }
 
 class SoftSpace::Standstill {
  public:
@@ -46,6 +48,10 @@ void SoftSpace::leave(Gate& gate) {
 }
 
 Result<void> SoftSpace::map(const vfio::DmaMapping& mapping) {
+  if (const auto why = as_the_kernel_ ? vfio::why_not_pinned(mapping) : std::nullopt) {
+    return fail_errno(EFAULT, fmt::format("soft: mapping {} bytes failed: {}", mapping.size_bytes, why->what),
+                      why->advice);
+  }
   const Standstill standstill(*this);
   return table_.map(mapping, usable_);
 }

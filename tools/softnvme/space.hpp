@@ -17,7 +17,8 @@ namespace pollux::softnvme {
 class SoftSpace final : public vfio::IoAddressSpace {
  public:
   SoftSpace();
-  // `usable`: ascending, disjoint.
+  // `usable`: ascending, disjoint. For a server, which has mapped the memory of its clients itself: that is taken as it
+  // is, where a program's own is refused as the kernel would refuse it.
   explicit SoftSpace(std::vector<vfio::IovaRange> usable) : usable_(std::move(usable)) {}
 
   Result<std::unique_ptr<vfio::Device>> attach(const vfio::Address& address) override;
@@ -37,6 +38,7 @@ class SoftSpace final : public vfio::IoAddressSpace {
   class Standstill;
 
   const std::vector<vfio::IovaRange> usable_;
+  bool as_the_kernel_ = false;
   mutable std::mutex mutex_;  // taken before any gate
   MappingTable table_;        // changed with mutex_ and every gate held
   std::vector<Gate*> gates_;  // of the devices that are attached

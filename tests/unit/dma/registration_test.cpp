@@ -61,7 +61,8 @@ TEST_CASE_METHOD(RegistrationFixture, "memory that begins within a dword, is emp
     REQUIRE_FALSE(refused);
     CHECK(refused.error().message().find("the address must be a multiple of 4") != std::string::npos);
   }
-  CHECK(space->register_memory(nullptr, 0).error().message().find("multiple of 4") != std::string::npos);
+  CHECK(space->register_memory(static_cast<void*>(nullptr), 0).error().message().find("multiple of 4") !=
+        std::string::npos);
   CHECK(io->maps_made() == 0);
 }
 
@@ -181,6 +182,47 @@ TEST_CASE_METHOD(RegistrationFixture, "a part of mapped memory needs no file, ev
   REQUIRE(block);
   CHECK(space->register_memory(page(1) + 4, 512));
   CHECK(io->maps_made() == 1);
+}
+
+TEST_CASE_METHOD(RegistrationFixture,
+                 "const memory is mapped so that the device may only read it, and its slices say so") {
+  const std::byte* const constant = page(1);
+  const auto registered = space->register_memory(constant, 2 * k4KiB);
+  REQUIRE(registered);
+  CHECK(reaches(*registered));
+  CHECK(registered->slice().space == only_read(space->id()));
+  CHECK(registered->slice(4, 8).space == only_read(space->id()));
+  const vfio::DmaMapping mapping = io->mapping(registered->slice().iova);
+  CHECK(mapping.device_may_read);
+  CHECK_FALSE(mapping.device_may_write);
+  CHECK(made(page(8), k4KiB).slice().space == space->id());
+}
+
+TEST_CASE_METHOD(
+    RegistrationFixture,
+    "const memory shares a mapping that devices may write, and never lends its own to who lets them write") {
+  const std::byte* const constant = page(2);
+  {
+    const Registration wide = made(page(0), 8 * k4KiB);
+    const auto within = space->register_memory(constant, k4KiB);
+    REQUIRE(within);
+    CHECK(io->maps_made() == 1);
+    CHECK(within->slice().space == only_read(space->id()));
+  }
+  const auto alone = space->register_memory(constant, 4 * k4KiB);
+  const auto same = space->register_memory(constant + k4KiB, k4KiB);
+  REQUIRE((alone && same));
+  CHECK(io->maps_made() == 2);
+  {
+    const Registration writable = made(page(3), k4KiB);
+    CHECK(io->maps_made() == 3);
+    CHECK(io->mapping(writable.slice().iova).device_may_write);
+    CHECK(space->mappings().size() == 2);
+  }
+  CHECK(io->mappings() == 1);
+  CHECK(reaches(*alone));
+  CHECK(reaches(*same));
+  CHECK(io->violations().empty());
 }
 
 }  // namespace

@@ -71,6 +71,15 @@ TEST_CASE("a wrong argument is named: size, alignment or range") {
   CHECK(says(explain_map_error(mapping(0xffff'ffff'ffff'f000, 8192), EINVAL, state()), "ranges are"));
 }
 
+TEST_CASE("memory that the kernel cannot pin is told with what is wrong about it") {
+  static const std::byte constant[4096] = {};  // in memory that may only be read
+  auto memory = mapping(0, sizeof constant);
+  memory.address = const_cast<std::byte*>(constant);
+  CHECK(says(explain_map_error(memory, EFAULT, state()), "may only be read by this process"));
+  memory.address = nullptr;
+  CHECK(says(explain_map_error(memory, EFAULT, state()), "is not there (EFAULT: Bad address): map it first"));
+}
+
 TEST_CASE("an overlap says so") { CHECK(says(explain_map_error(mapping(0, 4096), EEXIST, state()), "mapped already")); }
 
 TEST_CASE("every refusal names IOVA and size") {
