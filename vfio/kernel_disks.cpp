@@ -32,7 +32,9 @@ Identity identity_of(const Sysfs& sysfs, const std::string& name) {
 
 std::vector<Identity> all_disks(const Sysfs& sysfs) {
   std::vector<Identity> found;
-  for (const auto& name : sysfs.names("/sys/class/block"))
+  auto names = sysfs.names("/sys/class/block");
+  std::ranges::sort(names, counts_before);
+  for (const auto& name : names)
     if (block_device_name(name) == name) found.push_back(identity_of(sysfs, name));
   return found;
 }

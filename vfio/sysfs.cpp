@@ -42,12 +42,22 @@ Result<void> write_attribute(const std::string& path, std::string_view text) {
   return {};
 }
 
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// The digits at `at`, without zeros before them; `at` moves behind.
+std::string_view number_at(std::string_view text, std::size_t& at) {
+  while (at + 1 < text.size() && text[at] == '0' && is_digit(text[at + 1])) at++;
+  const std::size_t begin = at;
+  while (at < text.size() && is_digit(text[at])) at++;
+  return text.substr(begin, at - begin);
+}
+
 std::vector<std::string> block_devices(const Sysfs& sysfs, const std::string& folder) {
   std::vector<std::string> found;
   for (const auto& controller : sysfs.names(folder + "/nvme"))
     for (const auto& entry : sysfs.names(folder + "/nvme/" + controller))
       if (auto name = block_device_name(entry); !name.empty()) found.push_back(std::move(name));
-  std::ranges::sort(found);
+  std::ranges::sort(found, counts_before);
   found.erase(std::ranges::unique(found).begin(), found.end());
   return found;
 }
@@ -77,6 +87,22 @@ std::string block_device_name(std::string_view entry) {
   const std::size_t ns = at;
   if (at == entry.size() || entry[at++] != 'n' || !skip_digits() || at != entry.size()) return {};
   return controller + std::string(entry.substr(ns));
+}
+
+bool counts_before(std::string_view a, std::string_view b) {
+  std::size_t i = 0, j = 0;
+  while (i < a.size() && j < b.size()) {
+    if (is_digit(a[i]) && is_digit(b[j])) {
+      const auto first = number_at(a, i), second = number_at(b, j);
+      if (first.size() != second.size()) return first.size() < second.size();
+      if (first != second) return first < second;
+    } else if (a[i] == b[j]) {
+      i++, j++;
+    } else {
+      return a[i] < b[j];
+    }
+  }
+  return a.size() - i < b.size() - j;
 }
 
 std::string function_folder(std::string_view bdf) { return fmt::format("/sys/bus/pci/devices/{}", bdf); }

@@ -24,7 +24,7 @@ struct PciFunction {
   std::string driver;                      // empty: none
   std::optional<unsigned> group;           // nothing: no IOMMU translates for it
   int numa_node = -1;                      // -1: unknown
-  std::vector<std::string> block_devices;  // "nvme0n1"
+  std::vector<std::string> block_devices;  // "nvme0n1"; n2 before n10
   std::string link;                        // "8.0 GT/s PCIe x4", empty where sysfs does not tell
   std::string physical_function;           // whose virtual function it is; empty: it is none
 
@@ -90,6 +90,9 @@ std::string driver_folder(std::string_view driver);  // /sys/bus/pci/drivers/NAM
 // The block device of a namespace that an entry of a controller's folder is: "nvme0n1" itself, or of the path
 // "nvme0c1n1" (nvme-multipath) "nvme0n1". Empty for anything else, a partition too.
 std::string block_device_name(std::string_view entry);
+
+// In the order that people count in: nvme0n2 before nvme0n10. Not for addresses, which are hexadecimal.
+bool counts_before(std::string_view a, std::string_view b);
 
 inline constexpr std::string_view kVfioDriver = "vfio-pci";
 inline constexpr std::string_view kNvmeDriver = "nvme";

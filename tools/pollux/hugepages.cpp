@@ -1,5 +1,7 @@
 #include "pollux/tools/pollux/hugepages.hpp"
 
+#include <algorithm>
+
 namespace pollux::cli {
 namespace {
 
@@ -19,7 +21,9 @@ void add_pools(const vfio::Sysfs& sysfs, const std::string& node, const std::str
 std::vector<HugepagePool> hugepage_pools(const vfio::Sysfs& sysfs) {
   constexpr std::string_view kNodes = "/sys/devices/system/node";
   std::vector<HugepagePool> pools;
-  for (const auto& node : sysfs.names(kNodes))
+  auto nodes = sysfs.names(kNodes);
+  std::ranges::sort(nodes, vfio::counts_before);
+  for (const auto& node : nodes)
     if (node.starts_with("node")) add_pools(sysfs, node, fmt::format("{}/{}/hugepages", kNodes, node), pools);
   // A kernel without NUMA.
   if (pools.empty()) add_pools(sysfs, "node0", "/sys/kernel/mm/hugepages", pools);

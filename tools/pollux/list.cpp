@@ -28,7 +28,9 @@ Tree row_of(const vfio::Sysfs& sysfs, const vfio::PciFunction& function, const s
   const std::string about_disk = "/sys/class/block/" + disk;
   const Tree sectors = number_of(sysfs, about_disk + "/size");
   const Tree sector_bytes = number_of(sysfs, about_disk + "/queue/logical_block_size");
-  const bool sized = !sectors.is_null() && !sector_bytes.is_null() && sector_bytes != 0;
+  // Of a format that it does not drive (metadata without protection information) the kernel makes a disk of size 0.
+  const bool known = !sector_bytes.is_null() && sector_bytes != 0;
+  const bool sized = known && !sectors.is_null() && sectors != 0;
   const std::uint64_t bytes = sized ? sectors.get<std::uint64_t>() * kSectorBytes : 0;
   const Tree used_blocks = number_of(sysfs, about_disk + "/nuse");  // since Linux 6.8
   Tree row;
@@ -37,7 +39,7 @@ Tree row_of(const vfio::Sysfs& sysfs, const vfio::PciFunction& function, const s
   row["Firmware"] = attribute_of(sysfs, about_controller + "/firmware_rev");
   row["ModelNumber"] = attribute_of(sysfs, about_controller + "/model");
   row["SerialNumber"] = attribute_of(sysfs, about_controller + "/serial");
-  row["UsedBytes"] = sized && !used_blocks.is_null()
+  row["UsedBytes"] = known && !used_blocks.is_null()
                          ? Tree(used_blocks.get<std::uint64_t>() * sector_bytes.get<std::uint64_t>())
                          : Tree();
   row["MaximumLBA"] = sized ? Tree(bytes / sector_bytes.get<std::uint64_t>()) : Tree();

@@ -39,6 +39,29 @@ TEST_CASE("a drive of the kernel's is listed with nvme-cli's names") {
   CHECK(rows[0]["Address"] == kBdf);
 }
 
+TEST_CASE("a namespace that the kernel gives no size has none, and not 0") {
+  vfio::FakeMachine machine;
+  add_drive(machine);
+  machine.put_file("/sys/class/block/nvme0n1/size", "0\n");
+  machine.put_file("/sys/class/block/nvme0n1/nuse", "128\n");
+  const auto rows = cli::list_of(machine.sysfs());
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0]["UsedBytes"] == 128 * 4096);
+  CHECK(rows[0]["PhysicalSize"].is_null());
+  CHECK(rows[0]["MaximumLBA"].is_null());
+}
+
+TEST_CASE("namespaces are listed as people count") {
+  vfio::FakeMachine machine;
+  machine.add_function(kBdf, "1cc1:0021", "010802", "nvme", 1);
+  for (const int n : {1, 2, 9, 10, 11, 100})
+    machine.add_disk(kBdf, "nvme0", fmt::format("nvme0n{}", n), fmt::format("259:{}", n));
+  std::vector<std::string> paths;
+  for (const auto& row : cli::list_of(machine.sysfs())) paths.push_back(row["DevicePath"]);
+  CHECK(paths == std::vector<std::string>{"/dev/nvme0n1", "/dev/nvme0n2", "/dev/nvme0n9", "/dev/nvme0n10",
+                                          "/dev/nvme0n11", "/dev/nvme0n100"});
+}
+
 TEST_CASE("a drive that vfio-pci has is listed by its address and its id") {
   vfio::FakeMachine machine;
   machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 1);

@@ -96,3 +96,12 @@ TEST_CASE("an attribute is written in place, in one piece") {
   CHECK(plain.line("/sys/bus/pci/drivers_probe") == "0000:02:00.0");
   CHECK(plain.write("/sys/bus/pci/no_such_attribute", "x").error().os_error == ENOENT);
 }
+
+TEST_CASE("names count by value, and nothing comes before itself") {
+  const std::vector<std::string> order = {"nvme",     "nvme0",   "nvme0n1",  "nvme0n2",
+                                          "nvme0n10", "nvme2n1", "nvme10n1", "sda"};
+  for (std::size_t i = 0; i < order.size(); i++)
+    for (std::size_t j = 0; j < order.size(); j++) CHECK(counts_before(order[i], order[j]) == (i < j));
+  CHECK_FALSE(counts_before("node00", "node0"));
+  CHECK_FALSE(counts_before("node0", "node00"));
+}
