@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "pollux/vfio/in_use.hpp"
+#include "pollux/vfio/neighbours.hpp"
 #include "pollux/vfio/readiness.hpp"
 #include "pollux/vfio/virtual_functions.hpp"
 
@@ -167,6 +168,8 @@ Result<Batch> claimed_batch(const Sysfs& sysfs, std::span<const std::string> bdf
   if (!batch) return batch;
   std::erase_if(batch->functions, [](const PciFunction& function) { return function.driver == kVfioDriver; });
   for (const auto& function : batch->functions) {
+    if (const auto vmd = vmd_above(sysfs, function.bdf); vmd && function.group)
+      return std::unexpected(explain_vmd(function.bdf, *vmd));
     if (!function.group && !noiommu_enabled(sysfs)) return std::unexpected(explain_no_iommu(function.bdf));
     if (auto none = has_no_virtual_functions(sysfs, function.bdf); !none)
       return std::unexpected(std::move(none.error()));

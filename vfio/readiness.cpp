@@ -8,6 +8,7 @@
 #include <charconv>
 
 #include "pollux/vfio/file_descriptor.hpp"
+#include "pollux/vfio/neighbours.hpp"
 #include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::vfio {
@@ -26,6 +27,7 @@ Result<PciFunction> ready_function(const Sysfs& sysfs, const std::string& bdf, T
   auto function = sysfs.function(bdf);
   if (!function) return function;
   const bool untranslated = !function->group || is_noiommu_group(sysfs, *function->group);
+  if (const auto vmd = vmd_above(sysfs, bdf); vmd && !untranslated) return std::unexpected(explain_vmd(bdf, *vmd));
   if (wanted == Translation::iommu && untranslated) return std::unexpected(explain_no_iommu(bdf));
   if (wanted == Translation::none && !untranslated)
     return fail(fmt::format("an IOMMU translates for {}, so that it needs no noiommu", bdf),
@@ -168,21 +170,26 @@ Error explain_noiommu_group_open(const Sysfs& sysfs, unsigned group, const std::
 }
 
 Error explain_not_viable(const Sysfs& sysfs, unsigned group, const std::string& bdf) {
+  if (const auto vmd = vmd_above(sysfs, bdf)) return explain_vmd(bdf, *vmd);
   const auto foreign = foreign_members(sysfs, group);
   if (foreign.empty())
     return fail(fmt::format("IOMMU group {} of {} is not viable, though no member has a kernel driver", group, bdf),
                 "another process may own it through iommufd (/dev/vfio/devices)")
         .error();
-  std::string who, drives, others;
+  std::string who, ours, others, kept;
   for (const auto& member : foreign) {
     who += fmt::format("{}{} is bound to {}", who.empty() ? "" : ", ", member.bdf, member.driver);
-    (member.is_nvm() ? drives : others) += " " + member.bdf;
+    const WayOut way = way_out(sysfs, member);
+    (way == WayOut::bind ? ours : way == WayOut::unbind ? others : kept) += " " + member.bdf;
   }
   std::string advice;
-  if (!drives.empty()) advice = fmt::format("run \"pollux bind{}\" as root", drives);
-  if (!others.empty())
-    advice += fmt::format("{}unbind{} from its driver, or move the drive to a slot of its own (ACS)",
-                          advice.empty() ? "" : "; ", others);
+  const auto add = [&](const std::string& one) { advice += (advice.empty() ? "" : "; ") + one; };
+  if (!kept.empty())
+    add(fmt::format("move the drive to a slot of its own (ACS): the kernel's drives live on{}", kept));
+  else if (!others.empty())
+    add(fmt::format("unbind{} from its driver, if nobody needs it, or move the drive to a slot of its own (ACS)",
+                    others));
+  if (!ours.empty() && kept.empty()) add(fmt::format("run \"pollux bind{}\" as root", ours));
   return fail(fmt::format("IOMMU group {} of {} is not viable: {}", group, bdf, who), advice).error();
 }
 

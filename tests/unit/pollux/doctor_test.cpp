@@ -208,10 +208,36 @@ TEST_CASE("the member of the group that is in the way is named, with the command
     ready.fake.add_function("0000:02:00.1", "1cc1:0021", "010802", "nvme", 12);
     is(ready.fault(), "IOMMU group", Severity::blocked, "0000:02:00.1 is bound to nvme", "pollux bind 0000:02:00.1");
   }
+  SECTION("a drive that the kernel uses") {
+    ready.fake.add_function("0000:02:00.1", "1cc1:0021", "010802", "nvme", 12);
+    ready.fake.add_disk("0000:02:00.1", "nvme0", "nvme0n1", "259:0");
+    ready.fake.put_file("/proc/self/mountinfo", "22 1 259:0 / / rw - ext4 /dev/nvme0n1 rw\n");
+    is(ready.fault(), "IOMMU group", Severity::blocked, "0000:02:00.1 is bound to nvme",
+       "move the drive to another slot: the kernel's drives live on 0000:02:00.1");
+  }
+  SECTION("a SATA controller") {
+    ready.fake.add_function("0000:02:00.1", "8086:a352", "010601", "ahci", 12);
+    is(ready.fault(), "IOMMU group", Severity::blocked, "0000:02:00.1 is bound to ahci",
+       "move the drive to another slot: the kernel's drives live on 0000:02:00.1");
+  }
   SECTION("a bridge is in nobody's way") {
     ready.fake.add_function("0000:02:00.1", "8086:1234", "060400", "pcieport", 12);
     CHECK(ready.all().size() > 0);
     for (const auto& finding : ready.all()) CHECK(finding.severity == Severity::fine);
+  }
+}
+
+TEST_CASE("a drive behind VMD is told so, and the next step is neither to bind it nor to unbind the controller") {
+  ReadyMachine ready;
+  const std::string behind = "10000:01:00.0";
+  ready.fake.add_function("0000:00:0e.0", "8086:467f", "010400", "vmd", 14);
+  ready.fake.add_function(behind, "1cc1:0021", "010802", "nvme", 14);
+  const auto verdict = judge(ready.machine, *ready.machine.sysfs.function(behind));
+  CHECK(verdict.severity == Severity::blocked);
+  CHECK(verdict.next.find("VMD switched off in the firmware's set-up") != std::string::npos);
+  for (const auto& finding : verdict.sections[1].findings) {
+    CHECK(finding.remedy.find("unbind") == std::string::npos);
+    CHECK(finding.remedy.find("pollux bind") == std::string::npos);
   }
 }
 
@@ -319,12 +345,7 @@ TEST_CASE("a function that does not answer is told from one whose Bus Master is 
 TEST_CASE("a link below what drive and slot can is a warning, and says which of them it is") {
   ReadyMachine ready;
   // The function's folder is a link to below its port's, as the kernel has it.
-  const std::string real = "/sys/devices/pci0000:00/0000:00:1d.0/" + kBdf;
-  std::filesystem::create_directories(ready.fake.place("/sys/devices/pci0000:00/0000:00:1d.0"));
-  std::filesystem::rename(ready.fake.place(vfio::function_folder(kBdf)), ready.fake.place(real));
-  ready.fake.put_link(vfio::function_folder(kBdf), "../../../devices/pci0000:00/0000:00:1d.0/" + kBdf);
-  std::filesystem::remove(ready.fake.place(real + "/driver"));
-  ready.fake.put_link(real + "/driver", "../../../../bus/pci/drivers/vfio-pci");
+  ready.fake.put_behind(kBdf, "pci0000:00/0000:00:1d.0");
   ready.link("0000:00:1d.0", "8.0 GT/s PCIe", "4", "16.0 GT/s PCIe", "4");
   SECTION("trained down") {
     ready.link(kBdf, "2.5 GT/s PCIe", "4", "8.0 GT/s PCIe", "4");

@@ -113,6 +113,15 @@ void FakeMachine::add_partition(const std::string& disk, const std::string& part
   put_file("/sys/class/block/" + partition + "/dev", number + "\n");
 }
 
+void FakeMachine::put_behind(const std::string& bdf, const std::string& above) {
+  const std::string real = "/sys/devices/" + above + "/" + bdf;
+  const std::string driver = Sysfs(root_).driver_of(bdf);
+  fs::create_directories(place("/sys/devices/" + above));
+  fs::rename(place(function_folder(bdf)), place(real));
+  put_link(function_folder(bdf), "../../../devices/" + above + "/" + bdf);
+  if (!driver.empty()) put_link(real + "/driver", "/absolute/drivers/" + driver);  // only its last part is read
+}
+
 void FakeMachine::add_process(int pid, const std::string& name, const std::string& file) {
   put_file(fmt::format("/proc/{}/comm", pid), name + "\n");
   put_link(fmt::format("/proc/{}/fd/3", pid), file);

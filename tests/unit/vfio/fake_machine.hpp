@@ -40,6 +40,10 @@ class FakeMachine {
   void identify(const std::string& disk, const std::string& subsystem, unsigned nsid, const std::string& wwid);
   void add_partition(const std::string& disk, const std::string& partition, const std::string& number);
 
+  // Has a function's folder be a link to below `above` ("pci0000:00/0000:00:1d.0") in /sys/devices, as the kernel has
+  // it.
+  void put_behind(const std::string& bdf, const std::string& above);
+
   // A process that has `file` open.
   void add_process(int pid, const std::string& name, const std::string& file);
 

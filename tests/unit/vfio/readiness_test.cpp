@@ -4,6 +4,8 @@
 #include <cerrno>
 
 #include "pollux/tests/unit/vfio/fake_machine.hpp"
+#include "pollux/vfio/binding.hpp"
+#include "pollux/vfio/neighbours.hpp"
 
 using namespace pollux;
 using namespace pollux::vfio;
@@ -187,4 +189,60 @@ TEST_CASE("a token that is missing, wrong or of no use is answered with the addr
     CHECK(says(explain(kBdf + token, EINVAL), "it has no virtual functions"));
   }
   SECTION("an EINVAL without a token is another matter") { CHECK_FALSE(says(explain(kBdf, EINVAL), "token")); }
+}
+
+TEST_CASE("others that the kernel's drives live on are never to be unbound") {
+  FakeMachine machine;
+  machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
+  SECTION("a SATA controller") { machine.add_function("0000:00:17.0", "8086:a352", "010601", "ahci", 3); }
+  SECTION("a drive in use, whatever else is in the group") {
+    machine.add_function("0000:00:17.0", "144d:a808", "010802", "nvme", 3);
+    machine.add_function("0000:04:00.0", "8086:100e", "020000", "e1000", 3);
+    machine.add_disk("0000:00:17.0", "nvme0", "nvme0n1", "259:0");
+    machine.put_file("/proc/self/mountinfo", "22 1 259:0 / / rw - ext4 /dev/nvme0n1 rw\n");
+  }
+  const auto error = explain_not_viable(machine.sysfs(), 3, kBdf);
+  CAPTURE(error.message());
+  CHECK(says(error, "0000:00:17.0 is bound to"));
+  CHECK(says(error, "move the drive to a slot of its own (ACS): the kernel's drives live on 0000:00:17.0"));
+  CHECK_FALSE(says(error, "unbind"));
+  CHECK_FALSE(says(error, "pollux bind"));
+}
+
+TEST_CASE("a drive behind VMD is told where it stands, and its controller is left alone") {
+  const std::string behind = "10000:01:00.0", vmd = "0000:00:0e.0";
+  FakeMachine machine;
+  const std::string driver = GENERATE("vfio-pci", "nvme");
+  machine.add_driver("vfio-pci");
+  machine.add_function(vmd, "8086:467f", "010400", "vmd", 3);
+  machine.add_function(behind, "1cc1:0021", "010802", driver, 3);
+  const bool named = GENERATE(true, false);
+  if (named) machine.put_behind(behind, "pci0000:00/0000:00:0e.0/pci10000:e0/10000:e0:06.0");
+  for (const auto& error :
+       {ready_function(machine.sysfs(), behind).error(), explain_not_viable(machine.sysfs(), 3, behind)}) {
+    CAPTURE(error.message());
+    CHECK(says(error, "10000:01:00.0 stands behind a VMD controller"));
+    CHECK(says(error, "controller, 0000:00:0e.0, and") == named);
+    CHECK(says(error, "leave the controller to its driver"));
+    CHECK(says(error, "firmware's set-up"));
+    CHECK_FALSE(says(error, "unbind"));
+    CHECK_FALSE(says(error, "pollux bind"));
+  }
+  const auto refused = pollux::vfio::bind(machine.sysfs(), std::vector{behind}, BindWay::driver_override);
+  if (driver == "nvme") {
+    REQUIRE_FALSE(refused);
+    CHECK(says(refused.error(), "stands behind a VMD controller"));
+  }
+  CHECK(machine.writes().empty());
+}
+
+TEST_CASE("a function in a domain of its host's, below bridges, stands behind no VMD") {
+  FakeMachine machine;
+  machine.add_function("0000:00:1d.0", "8086:a330", "060400", "pcieport", 2);
+  machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
+  machine.add_function("ffff:02:00.0", "1cc1:0021", "010802", "vfio-pci", 4);
+  machine.put_behind(kBdf, "pci0000:00/0000:00:1d.0");
+  CHECK_FALSE(vmd_above(machine.sysfs(), kBdf));
+  CHECK_FALSE(vmd_above(machine.sysfs(), "ffff:02:00.0"));
+  CHECK(ready_function(machine.sysfs(), kBdf));
 }

@@ -6,6 +6,7 @@
 
 #include "pollux/tools/pollux/doctor/checks.hpp"
 #include "pollux/vfio/in_use.hpp"
+#include "pollux/vfio/neighbours.hpp"
 #include "pollux/vfio/pci_config.hpp"
 #include "pollux/vfio/readiness.hpp"
 
@@ -23,6 +24,21 @@ Finding function_class(const PciFunction& function) {
           "\"pollux list\" shows those that are"};
 }
 
+std::string remedy_for(const Sysfs& sysfs, const PciFunction& member) {
+  switch (vfio::way_out(sysfs, member)) {
+    case vfio::WayOut::bind:
+      return fmt::format("as root: pollux bind {}", member.bdf);
+    case vfio::WayOut::unbind:
+      return fmt::format(
+          "as root: echo {0} > /sys/bus/pci/devices/{0}/driver/unbind    # if nobody needs it: else move the drive to "
+          "another slot",
+          member.bdf);
+    case vfio::WayOut::move:
+      break;
+  }
+  return fmt::format("move the drive to another slot: the kernel's drives live on {}", member.bdf);
+}
+
 // What must leave the function's group, a finding each; the function itself is judged by its driver.
 Findings group(const Sysfs& sysfs, const PciFunction& function) {
   const std::string check = "IOMMU group";
@@ -34,18 +50,15 @@ Findings group(const Sysfs& sysfs, const PciFunction& function) {
   if (vfio::is_noiommu_group(sysfs, *function.group))
     return {{check, Severity::warning, fmt::format("{}, without an IOMMU", *function.group),
              fmt::format("the drive reaches all of memory: the address is noiommu:{}", function.bdf)}};
+  if (const auto vmd = vfio::vmd_above(sysfs, function.bdf)) {
+    const Error why = vfio::explain_vmd(function.bdf, *vmd);
+    return {{check, Severity::blocked, why.what, why.advice}};
+  }
   Findings blockers;
-  for (const auto& member : vfio::foreign_neighbours(sysfs, function)) {
-    const std::string remedy =
-        member.is_nvm() ? fmt::format("as root: pollux bind {}", member.bdf)
-                        : fmt::format(
-                              "as root: echo {0} > /sys/bus/pci/devices/{0}/driver/unbind    # if nobody needs "
-                              "it: else move the drive to another slot",
-                              member.bdf);
+  for (const auto& member : vfio::foreign_neighbours(sysfs, function))
     blockers.push_back({check, Severity::blocked,
                         fmt::format("{}: its member {} is bound to {}", *function.group, member.bdf, member.driver),
-                        remedy});
-  }
+                        remedy_for(sysfs, member)});
   if (!blockers.empty()) return blockers;
   const auto members = sysfs.group_members(*function.group).size();
   return {{check, Severity::fine,
@@ -61,8 +74,10 @@ std::string sharers(const Sysfs& sysfs, const PciFunction& function) {
   return others.empty() ? "" : fmt::format("; {} has a namespace of it, too", fmt::join(others, ", "));
 }
 
-Finding driver(const PciFunction& function) {
+Finding driver(const Sysfs& sysfs, const PciFunction& function) {
   if (function.driver == vfio::kVfioDriver) return {"driver", Severity::fine, function.driver};
+  // Binding one behind VMD gains nothing.
+  if (function.group && vfio::vmd_above(sysfs, function.bdf)) return {"driver", Severity::note, function.driver};
   return {"driver", Severity::blocked, function.driver.empty() ? "none" : function.driver,
           fmt::format("as root: pollux bind {}", function.bdf), true};
 }
@@ -199,7 +214,7 @@ Findings examine_drive(const Machine& machine, const PciFunction& function) {
   // Of a drive that vfio-pci has sysfs knows no namespace: examine_health() asks the drive.
   if (function.driver != vfio::kVfioDriver)
     findings.push_back(use_finding(vfio::uses_of(sysfs, function), sharers(sysfs, function)));
-  findings.push_back(driver(function));
+  findings.push_back(driver(sysfs, function));
   if (function.driver == vfio::kVfioDriver && function.group) {
     findings.push_back(permission(machine, function));
     findings.push_back(holders(sysfs, function));
