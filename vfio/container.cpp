@@ -20,8 +20,8 @@ constexpr unsigned kIommuTypes[] = {VFIO_TYPE1v2_IOMMU, VFIO_TYPE1_IOMMU};
 }  // namespace
 
 Result<std::unique_ptr<Container>> Container::open(Sysfs sysfs) {
-  FileDescriptor file = open_file(sysfs.path("/dev/vfio/vfio").c_str(), O_RDWR | O_CLOEXEC);
-  if (!file) return std::unexpected(explain_vfio_open(errno));
+  FileDescriptor file = open_file(sysfs.path(kContainerNode).c_str(), O_RDWR | O_CLOEXEC);
+  if (!file) return std::unexpected(explain_vfio_open(sysfs, errno));
   const int version = control(file.get(), VFIO_GET_API_VERSION);
   if (version < 0) return fail_errno(errno, "VFIO_GET_API_VERSION failed on /dev/vfio/vfio");
   if (version != VFIO_API_VERSION)

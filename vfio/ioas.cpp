@@ -17,7 +17,6 @@
 namespace pollux::vfio {
 namespace {
 
-constexpr const char* kIommufdNode = "/dev/iommu";
 constexpr unsigned kMaxQueries = 4;  // the ranges may grow between two calls, when a device is attached meanwhile
 
 // Page sizes that IOMMUs translate with beyond the granule: iommufd tells the granule alone.
@@ -33,7 +32,7 @@ bool Ioas::offered(const Sysfs& sysfs, const std::string& bdf) {
 
 Result<std::unique_ptr<Ioas>> Ioas::open(Sysfs sysfs) {
   FileDescriptor file = open_file(sysfs.path(kIommufdNode).c_str(), O_RDWR | O_CLOEXEC);
-  if (!file) return std::unexpected(explain_iommufd_open(errno));
+  if (!file) return std::unexpected(explain_iommufd_open(sysfs, errno));
   abi::iommu_ioas_alloc alloc{.size = sizeof alloc, .flags = 0, .out_ioas_id = 0};
   if (control(file.get(), abi::kIommuIoasAlloc, &alloc) != 0) return fail_errno(errno, "IOMMU_IOAS_ALLOC failed");
   return std::unique_ptr<Ioas>(new Ioas(std::move(sysfs), std::move(file), alloc.out_ioas_id));

@@ -1,5 +1,7 @@
 #include "pollux/vfio/kernel.hpp"
 
+#include <filesystem>
+
 #include "pollux/vfio/container.hpp"
 #include "pollux/vfio/ioas.hpp"
 #include "pollux/vfio/noiommu.hpp"
@@ -17,13 +19,17 @@ Result<std::unique_ptr<IoAddressSpace>> make_space(const Address& address) {
   return Space::open(sysfs);
 }
 
-// Without a word of how: iommufd where the kernel offers it to us. A virtual function, and whoever has a token, goes by
-// its group: the character device takes no token, and asks for none.
+// Without a word of how: iommufd where the kernel offers it to us, or has nothing else. A virtual function, and whoever
+// has a token, goes by its group: the character device takes no token, and asks for none.
 Result<std::unique_ptr<IoAddressSpace>> choose_space(const Address& address) {
   const Sysfs sysfs;
   const auto function = sysfs.function(address.target);
-  const bool by_group = !address.vf_token.empty() || (function && !function->physical_function.empty());
-  return !by_group && Ioas::offered(sysfs, address.target) ? make_space<Ioas>(address) : make_space<Container>(address);
+  const bool has_node = function && address.vf_token.empty() && !iommufd_nodes(sysfs, *function).empty();
+  if (!has_node) return make_space<Container>(address);
+  const auto group = group_nodes(sysfs, *function);
+  std::error_code error;
+  const bool alone = group.empty() || !std::filesystem::exists(sysfs.path(group.front()), error);
+  return alone || Ioas::offered(sysfs, address.target) ? make_space<Ioas>(address) : make_space<Container>(address);
 }
 
 }  // namespace

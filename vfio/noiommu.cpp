@@ -32,8 +32,8 @@ constexpr IovaRange kAllOfMemory{0, ~std::uint64_t{0}};
 }  // namespace
 
 Result<std::unique_ptr<NoIommu>> NoIommu::open(Sysfs sysfs) {
-  FileDescriptor file = open_file(sysfs.path("/dev/vfio/vfio").c_str(), O_RDWR | O_CLOEXEC);
-  if (!file) return std::unexpected(explain_vfio_open(errno));
+  FileDescriptor file = open_file(sysfs.path(kContainerNode).c_str(), O_RDWR | O_CLOEXEC);
+  if (!file) return std::unexpected(explain_vfio_open(sysfs, errno));
   if (control(file.get(), VFIO_CHECK_EXTENSION, VFIO_NOIOMMU_IOMMU) <= 0)
     return fail("this kernel's VFIO does not work without an IOMMU",
                 "it has to be built with CONFIG_VFIO_NOIOMMU, and its parameter be on: write 1 to "

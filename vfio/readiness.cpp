@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 
 #include "pollux/vfio/file_descriptor.hpp"
 #include "pollux/vfio/neighbours.hpp"
@@ -17,11 +18,44 @@ namespace {
 // pci_driver::driver_managed_dma in Linux 6.x: these do not make a group unviable.
 constexpr std::array<std::string_view, 3> kHarmlessDrivers = {kVfioDriver, "pci-stub", "pcieport"};
 
+// Of docker, of podman, of systemd's and LXC.
+constexpr std::array<std::string_view, 3> kContainerMarks = {"/.dockerenv", "/run/.containerenv",
+                                                             "/run/systemd/container"};
+
 Error with_errno(int os_error, std::string what, std::string advice) {
   return fail_errno(os_error, std::move(what), std::move(advice)).error();
 }
 
+// What a driver of the kernel's makes a node for, whoever has the node.
+bool kernel_has(const Sysfs& sysfs, std::string_view misc_device) {
+  return !sysfs.names(fmt::format("/sys/class/misc/{}", misc_device)).empty();
+}
+
+// The Error for a node that is not there, though the kernel has the device.
+Error explain_missing_node(int os_error, std::string what, std::string_view node) {
+  return with_errno(os_error, std::move(what), advice_missing_node(node));
+}
+
+std::string load_module(const Sysfs& sysfs, std::string_view module) {
+  return fmt::format("run \"modprobe {}\" as root{}", module, in_container(sysfs) ? ", on the host" : "");
+}
+
 }  // namespace
+
+std::string advice_missing_node(std::string_view node) {
+  return fmt::format("a container has it by --device={}; else is /dev managed here (udev, devtmpfs)?", node);
+}
+
+std::string advice_forbidden_node(std::string_view node) {
+  return fmt::format(
+      "a container's device rules forbid it: start it with --device={}; without one, a security module does", node);
+}
+
+bool in_container(const Sysfs& sysfs) {
+  std::error_code error;
+  return std::ranges::any_of(kContainerMarks,
+                             [&](std::string_view mark) { return std::filesystem::exists(sysfs.path(mark), error); });
+}
 
 Result<PciFunction> ready_function(const Sysfs& sysfs, const std::string& bdf, Translation wanted) {
   auto function = sysfs.function(bdf);
@@ -78,8 +112,23 @@ std::string address_of(const Sysfs& sysfs, const PciFunction& function) {
 }
 
 std::string device_node(const Sysfs& sysfs, const std::string& bdf) {
-  const auto names = sysfs.names(function_folder(bdf) + "/vfio-dev");
-  return names.empty() ? std::string() : "/dev/vfio/devices/" + names.front();
+  // The device itself is there since 6.1, its node only in a kernel that has them.
+  const std::string folder = function_folder(bdf) + "/vfio-dev";
+  for (const auto& name : sysfs.names(folder))
+    if (!sysfs.line(folder + "/" + name + "/dev").empty()) return "/dev/vfio/devices/" + name;
+  return {};
+}
+
+std::vector<std::string> iommufd_nodes(const Sysfs& sysfs, const PciFunction& function) {
+  const std::string device = function.physical_function.empty() ? device_node(sysfs, function.bdf) : "";
+  if (device.empty()) return {};
+  return {device, std::string(kIommufdNode)};
+}
+
+std::vector<std::string> group_nodes(const Sysfs& sysfs, const PciFunction& function) {
+  if (!function.group) return {};
+  const bool translated = !is_noiommu_group(sysfs, *function.group);
+  return {fmt::format("/dev/vfio/{}{}", translated ? "" : "noiommu-", *function.group), std::string(kContainerNode)};
 }
 
 std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group) {
@@ -122,29 +171,36 @@ Error explain_no_iommu(const std::string& bdf) {
       .error();
 }
 
-Error explain_vfio_open(int os_error) {
-  constexpr std::string_view kNode = "/dev/vfio/vfio";
+Error explain_vfio_open(const Sysfs& sysfs, int os_error) {
+  const std::string cannot = fmt::format("cannot open {}", kContainerNode);
   switch (os_error) {
     case ENOENT:
+      if (kernel_has(sysfs, "vfio"))
+        return explain_missing_node(os_error, cannot + ", which the kernel has", kContainerNode);
+      if (sysfs.has_driver(kVfioDriver))
+        return with_errno(os_error, cannot + ": this kernel's VFIO has no containers (CONFIG_VFIO_CONTAINER)",
+                          "go by iommufd: the address is iommufd:BDF");
+      [[fallthrough]];
     case ENODEV:
     case ENXIO:
-      return with_errno(os_error, fmt::format("cannot open {}: this kernel has no VFIO loaded", kNode),
-                        "run \"modprobe vfio-pci\" as root");
-    case EACCES:
+      return with_errno(os_error, cannot + ": this kernel has no VFIO loaded", load_module(sysfs, "vfio-pci"));
     case EPERM:
-      return with_errno(os_error, fmt::format("no permission to open {}", kNode),
-                        "its mode is 0666 by default: run \"chmod 0666 /dev/vfio/vfio\" as root, or look at the "
-                        "container's device rules");
+      return with_errno(os_error, cannot, advice_forbidden_node(kContainerNode));
+    case EACCES:
+      return with_errno(os_error, fmt::format("no permission to open {}", kContainerNode),
+                        "its mode is 0666 by default: run \"chmod 0666 /dev/vfio/vfio\" as root");
     default:
-      return with_errno(os_error, fmt::format("cannot open {}", kNode), {});
+      return with_errno(os_error, cannot, {});
   }
 }
 
 Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& bdf, int os_error) {
   const std::string node = fmt::format("/dev/vfio/{}", group);
   switch (os_error) {
-    case EACCES:
     case EPERM:
+      return with_errno(os_error, fmt::format("cannot open {}, the IOMMU group of {}", node, bdf),
+                        advice_forbidden_node(node));
+    case EACCES:
       return with_errno(os_error, fmt::format("no permission to open {}, the IOMMU group of {}", node, bdf),
                         fmt::format("run \"pollux setup --user $USER {}\" as root, or \"chown $USER {}\" until the "
                                     "next boot",
@@ -156,8 +212,7 @@ Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& 
                                         : fmt::format("end {}", holders));
     }
     case ENOENT:
-      return with_errno(os_error, fmt::format("there is no {}, the IOMMU group of {}", node, bdf),
-                        "is /dev managed here (udev, devtmpfs)?");
+      return explain_missing_node(os_error, fmt::format("there is no {}, the IOMMU group of {}", node, bdf), node);
     default:
       return with_errno(os_error, fmt::format("cannot open {}, the IOMMU group of {}", node, bdf), {});
   }
@@ -203,17 +258,22 @@ Error explain_set_iommu(unsigned group, const std::string& bdf, int os_error) {
   return with_errno(os_error, what, "the kernel's log (dmesg) may say why");
 }
 
-Error explain_iommufd_open(int os_error) {
-  constexpr std::string_view kNode = "/dev/iommu";
+Error explain_iommufd_open(const Sysfs& sysfs, int os_error) {
+  const std::string cannot = fmt::format("cannot open {}", kIommufdNode);
   switch (os_error) {
-    case EACCES:
     case EPERM:
-      return with_errno(os_error, fmt::format("no permission to open {}", kNode),
+      return with_errno(os_error, cannot, advice_forbidden_node(kIommufdNode));
+    case EACCES:
+      return with_errno(os_error, fmt::format("no permission to open {}", kIommufdNode),
                         "run \"chmod 0666 /dev/iommu\" as root, or add the udev rule KERNEL==\"iommu\", "
                         "GROUP=\"YOURS\", MODE=\"0660\"");
+    case ENOENT:
+      if (kernel_has(sysfs, "iommu"))
+        return explain_missing_node(os_error, cannot + ", which the kernel has", kIommufdNode);
+      [[fallthrough]];
     default:
-      return with_errno(os_error, fmt::format("cannot open {}: this kernel has no iommufd loaded", kNode),
-                        "run \"modprobe iommufd\" as root, or leave iommufd: out of the address");
+      return with_errno(os_error, cannot + ": this kernel has no iommufd loaded",
+                        load_module(sysfs, "iommufd") + ", or leave iommufd: out of the address");
   }
 }
 
@@ -224,8 +284,10 @@ Error explain_no_device_node(const std::string& bdf) {
 }
 
 Error explain_device_node_open(const std::string& bdf, const std::string& node, int os_error) {
-  if (os_error != EACCES && os_error != EPERM)
-    return with_errno(os_error, fmt::format("cannot open {}, which is {}", node, bdf), {});
+  const std::string cannot = fmt::format("cannot open {}, which is {}", node, bdf);
+  if (os_error == EPERM) return with_errno(os_error, cannot, advice_forbidden_node(node));
+  if (os_error == ENOENT) return explain_missing_node(os_error, cannot, node);
+  if (os_error != EACCES) return with_errno(os_error, cannot, {});
   return with_errno(os_error, fmt::format("no permission to open {}, which is {}", node, bdf),
                     fmt::format("run \"chown $USER {}\" as root, or add the udev rule SUBSYSTEM==\"vfio-dev\", "
                                 "GROUP=\"YOURS\", MODE=\"0660\"",

@@ -44,6 +44,21 @@ std::string address_of(const Sysfs& sysfs, const PciFunction& function);
 // none (before 6.6, or built without).
 std::string device_node(const Sysfs& sysfs, const std::string& bdf);
 
+// The nodes that opening a function takes, the function's own first: by iommufd (none where this kernel has no
+// character device for it, and for a virtual function, whose token that does not take), and by its group.
+inline constexpr std::string_view kContainerNode = "/dev/vfio/vfio";
+inline constexpr std::string_view kIommufdNode = "/dev/iommu";
+std::vector<std::string> iommufd_nodes(const Sysfs& sysfs, const PciFunction& function);
+std::vector<std::string> group_nodes(const Sysfs& sysfs, const PciFunction& function);
+
+// Whether this is a container, where modules, bindings and the boot are the host's.
+bool in_container(const Sysfs& sysfs);
+
+// What to do about a node that is not there though the kernel has the device, and about one that nobody here may open
+// whatever its mode: device rules of a control group answer EPERM, the mode EACCES.
+std::string advice_missing_node(std::string_view node);
+std::string advice_forbidden_node(std::string_view node);
+
 // The processes that have /dev/vfio/GROUP or the character device of a member open. Without root, only our own are
 // seen.
 std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group);
@@ -60,7 +75,7 @@ Error explain_no_iommu(const std::string& bdf);
 
 // The Error for a call that failed with `os_error`: open("/dev/vfio/vfio"); open("/dev/vfio/GROUP"); a status that is
 // not viable; VFIO_SET_IOMMU; VFIO_GROUP_GET_DEVICE_FD.
-Error explain_vfio_open(int os_error);
+Error explain_vfio_open(const Sysfs& sysfs, int os_error);
 Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& bdf, int os_error);
 Error explain_noiommu_group_open(const Sysfs& sysfs, unsigned group, const std::string& bdf, int os_error);
 Error explain_not_viable(const Sysfs& sysfs, unsigned group, const std::string& bdf);
@@ -68,7 +83,7 @@ Error explain_set_iommu(unsigned group, const std::string& bdf, int os_error);
 Error explain_device_open(const Sysfs& sysfs, unsigned group, const Address& address, int os_error);
 
 // The same of iommufd: open("/dev/iommu"); no character device; open() of it; VFIO_DEVICE_BIND_IOMMUFD.
-Error explain_iommufd_open(int os_error);
+Error explain_iommufd_open(const Sysfs& sysfs, int os_error);
 Error explain_no_device_node(const std::string& bdf);
 Error explain_device_node_open(const std::string& bdf, const std::string& node, int os_error);
 Error explain_bind_iommufd(const Sysfs& sysfs, const PciFunction& function, int os_error);

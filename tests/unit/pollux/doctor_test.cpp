@@ -165,7 +165,7 @@ TEST_CASE("memlock is told with the number that is needed") {
   }
   SECTION("no limit") {
     ready.machine.memlock.limit_bytes = std::nullopt;
-    CHECK(ready.all().at(5).found.find("1024 KiB") != std::string::npos);
+    CHECK(ready.all().at(4).found.find("1024 KiB") != std::string::npos);
   }
 }
 
@@ -175,20 +175,6 @@ TEST_CASE("hugepages are looked at on each NUMA node") {
   ready.fake.put_file("/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "0");
   is(ready.fault(), "hugepages on node1", Severity::warning, "0 of 8 pages",
      "echo 72 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages");
-}
-
-TEST_CASE("a kernel that has iommufd alone needs no container") {
-  ReadyMachine ready;
-  ready.closed["/dev/vfio/vfio"] = ENOENT;
-  for (const auto& finding : ready.all()) CHECK(finding.severity == Severity::fine);
-  ready.closed["/dev/iommu"] = ENOENT;
-  is(ready.fault(), "/dev/vfio/vfio", Severity::blocked, "is not there", "udev");
-}
-
-TEST_CASE("the container may be closed to us") {
-  ReadyMachine ready;
-  ready.closed["/dev/vfio/vfio"] = EACCES;
-  is(ready.fault(), "/dev/vfio/vfio", Severity::blocked, "me may not open it", "chmod 0666");
 }
 
 TEST_CASE("a function that is no NVMe controller is said to be none") {
@@ -300,21 +286,80 @@ TEST_CASE("a drive whose namespace the kernel uses through another controller is
 
 TEST_CASE("whoever may not open the group is told whose it must be") {
   ReadyMachine ready;
-  ready.closed["/dev/vfio/12"] = EACCES;
-  is(ready.fault(), "permission", Severity::blocked, "me may not open /dev/vfio/12", "chown me /dev/vfio/12");
+  SECTION("a user") {
+    ready.closed["/dev/vfio/12"] = EACCES;
+    is(ready.fault(), "permission", Severity::blocked, "me may not open /dev/vfio/12", "chown me /dev/vfio/12");
+  }
+  SECTION("root, who needs not be given what is root's") {
+    ready.machine.user = "root";
+    ready.closed["/dev/vfio/12"] = EACCES;
+    is(ready.fault(), "permission", Severity::blocked, "root may not open /dev/vfio/12", "--device=/dev/vfio/12");
+  }
+  SECTION("the device rules of a container forbid it") {
+    ready.closed["/dev/vfio/12"] = EPERM;
+    is(ready.fault(), "permission", Severity::blocked, "may not open /dev/vfio/12", "--device=/dev/vfio/12");
+    CHECK(ready.fault().remedy.find("chown") == std::string::npos);
+  }
+  SECTION("the container's node, by its mode") {
+    ready.closed["/dev/vfio/vfio"] = EACCES;
+    is(ready.fault(), "permission", Severity::blocked, "me may not open /dev/vfio/vfio", "chmod 0666 /dev/vfio/vfio");
+  }
+  SECTION("the container's node, which a container was not given") {
+    ready.closed["/dev/vfio/vfio"] = ENOENT;
+    is(ready.fault(), "permission", Severity::blocked, "there is no /dev/vfio/vfio", "--device=/dev/vfio/vfio");
+    CHECK(ready.fault().remedy.find("modprobe") == std::string::npos);
+  }
+  SECTION("a node that is there before its module") {
+    ready.closed["/dev/vfio/vfio"] = ENODEV;
+    is(ready.fault(), "permission", Severity::blocked, "has nothing behind it", "modprobe vfio-pci");
+  }
 }
 
-TEST_CASE("the character device with /dev/iommu does in place of the group") {
+TEST_CASE("the nodes that are looked at are those that opening would take") {
   ReadyMachine ready;
-  ready.fake.put_file(vfio::function_folder(kBdf) + "/vfio-dev/vfio3/dev", "511:3");
-  ready.closed["/dev/vfio/12"] = EACCES;
-  SECTION("both may be opened") {
+  const auto node = [&](const char* dev) {
+    ready.fake.put_file(vfio::function_folder(kBdf) + "/vfio-dev/vfio3/dev", dev);
+  };
+  const auto fine = [&] {
     for (const auto& finding : ready.all()) CHECK(finding.severity == Severity::fine);
-  }
-  SECTION("/dev/iommu may not") {
+  };
+  SECTION("the character device with /dev/iommu do without group and container") {
+    node("511:3\n");
+    ready.closed["/dev/vfio/12"] = EACCES;
+    ready.closed["/dev/vfio/vfio"] = EACCES;
+    fine();
     ready.closed["/dev/iommu"] = EACCES;
     CHECK(ready.fault().check == "permission");
   }
+  SECTION("a kernel that has no group is told of what it has") {
+    node("511:3\n");
+    ready.closed["/dev/vfio/12"] = ENOENT;
+    ready.closed["/dev/vfio/vfio"] = ENOENT;
+    fine();
+    ready.closed["/dev/vfio/devices/vfio3"] = EACCES;
+    is(ready.fault(), "permission", Severity::blocked, "may not open /dev/vfio/devices/vfio3",
+       "chown me /dev/vfio/devices/vfio3");
+  }
+  SECTION("a kernel whose VFIO devices have no node goes by groups, though it has /dev/iommu") {
+    node("");
+    ready.closed["/dev/vfio/vfio"] = ENOENT;
+    is(ready.fault(), "permission", Severity::blocked, "there is no /dev/vfio/vfio", "--device=");
+  }
+  SECTION("a virtual function goes by its group") {
+    node("511:3\n");
+    ready.fake.put_link(vfio::function_folder(kBdf) + "/physfn", "../0000:01:00.0");
+    fine();
+    ready.closed["/dev/vfio/12"] = EACCES;
+    CHECK(ready.fault().check == "permission");
+  }
+}
+
+TEST_CASE("in a container what changes the machine is the host's to do, and not setup's") {
+  ReadyMachine ready;
+  ready.fake.put_file("/.dockerenv", "");
+  ready.fake.add_function(kBdf, "1cc1:0021", "010802", "nvme", 12);
+  const auto verdict = judge(ready.machine, *ready.machine.sysfs.function(kBdf));
+  CHECK(verdict.next == "on the host, as root: pollux bind " + kBdf);
 }
 
 TEST_CASE("the process that has the drive open is named") {

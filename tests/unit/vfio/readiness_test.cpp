@@ -78,6 +78,8 @@ TEST_CASE("a function's character device is the one that sysfs names") {
   FakeMachine machine;
   machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
   CHECK(device_node(machine.sysfs(), kBdf).empty());
+  machine.put_file("/sys/bus/pci/devices/" + kBdf + "/vfio-dev/vfio7/power/control", "auto\n");
+  CHECK(device_node(machine.sysfs(), kBdf).empty());  // the device, in a kernel that makes no node of it
   machine.put_file("/sys/bus/pci/devices/" + kBdf + "/vfio-dev/vfio7/dev", "511:7\n");
   CHECK(device_node(machine.sysfs(), kBdf) == "/dev/vfio/devices/vfio7");
 }
@@ -98,8 +100,9 @@ TEST_CASE("a process that has a member's character device open holds the group")
 }
 
 TEST_CASE("iommufd that is missing, or may not be opened, is answered with what to do") {
-  CHECK(says(explain_iommufd_open(ENOENT), "\"modprobe iommufd\""));
-  CHECK(says(explain_iommufd_open(EACCES), "chmod 0666 /dev/iommu"));
+  FakeMachine machine;
+  CHECK(says(explain_iommufd_open(machine.sysfs(), ENOENT), "\"modprobe iommufd\""));
+  CHECK(says(explain_iommufd_open(machine.sysfs(), EACCES), "chmod 0666 /dev/iommu"));
   CHECK(says(explain_no_device_node(kBdf), "CONFIG_VFIO_DEVICE_CDEV"));
   CHECK(says(explain_device_node_open(kBdf, "/dev/vfio/devices/vfio7", EACCES), "SUBSYSTEM==\"vfio-dev\""));
 }
@@ -147,8 +150,44 @@ TEST_CASE("a group that may not be opened says whose it has to be") {
 }
 
 TEST_CASE("a kernel without VFIO says which module to load") {
-  CHECK(says(explain_vfio_open(ENOENT), "modprobe vfio-pci"));
-  CHECK(says(explain_vfio_open(EACCES), "no permission to open /dev/vfio/vfio"));
+  FakeMachine machine;
+  const int os_error = GENERATE(ENOENT, ENODEV, ENXIO);
+  CHECK(says(explain_vfio_open(machine.sysfs(), os_error), "run \"modprobe vfio-pci\" as root"));
+  machine.put_file("/run/.containerenv", "");
+  CHECK(says(explain_vfio_open(machine.sysfs(), os_error), "run \"modprobe vfio-pci\" as root, on the host"));
+}
+
+TEST_CASE("a node that a container was not given is no matter of modules") {
+  FakeMachine machine;
+  machine.put_file("/sys/class/misc/vfio/dev", "10:196\n");
+  machine.put_file("/sys/class/misc/iommu/dev", "10:126\n");
+  const std::string device = "/dev/vfio/devices/vfio7";
+  for (const int os_error : {ENOENT, EPERM}) {
+    for (const auto& [error, node] : {std::pair{explain_vfio_open(machine.sysfs(), os_error), "/dev/vfio/vfio"},
+                                      std::pair{explain_iommufd_open(machine.sysfs(), os_error), "/dev/iommu"},
+                                      std::pair{explain_group_open(machine.sysfs(), 3, kBdf, os_error), "/dev/vfio/3"},
+                                      std::pair{explain_device_node_open(kBdf, device, os_error), device.c_str()}}) {
+      CAPTURE(error.message());
+      CHECK(says(error, fmt::format("--device={}", node)));
+      CHECK_FALSE(says(error, "modprobe"));
+      CHECK_FALSE(says(error, "chown"));
+      CHECK_FALSE(says(error, "chmod"));
+    }
+  }
+}
+
+TEST_CASE("a node of VFIO's that a user may not open is the user's to get") {
+  FakeMachine machine;
+  CHECK(says(explain_vfio_open(machine.sysfs(), EACCES), "\"chmod 0666 /dev/vfio/vfio\""));
+  CHECK(says(explain_group_open(machine.sysfs(), 3, kBdf, EACCES), "\"chown $USER /dev/vfio/3\""));
+}
+
+TEST_CASE("a kernel whose VFIO has no containers is to be used by iommufd") {
+  FakeMachine machine;
+  machine.add_driver("vfio-pci");
+  const auto error = explain_vfio_open(machine.sysfs(), ENOENT);
+  CHECK(says(error, "CONFIG_VFIO_CONTAINER"));
+  CHECK(says(error, "iommufd:BDF"));
 }
 
 TEST_CASE("an IOMMU refused for want of interrupt remapping says how to go on") {

@@ -1,4 +1,5 @@
 // pollux doctor: what is between here and I/O, one thing after the other, and what mends it.
+#include <fcntl.h>
 #include <fmt/color.h>
 #include <pwd.h>
 #include <sched.h>
@@ -11,6 +12,8 @@
 #include "pollux/tools/pollux/doctor/verdict.hpp"
 #include "pollux/tools/pollux/report.hpp"
 #include "pollux/vfio/address.hpp"
+#include "pollux/vfio/readiness.hpp"
+#include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::cli {
 namespace {
@@ -77,6 +80,14 @@ std::string user_name() {
   return entry != nullptr ? entry->pw_name : std::to_string(geteuid());
 }
 
+// A container's device rules, and a driver that is not there, show when a node is opened. Those of a device are not: it
+// would be busy meanwhile.
+int may_open(const std::string& node) {
+  if (::access(node.c_str(), R_OK | W_OK) != 0) return errno;
+  if (node != vfio::kContainerNode && node != vfio::kIommufdNode) return 0;
+  return vfio::open_file(node.c_str(), O_RDWR | O_CLOEXEC) ? 0 : errno;
+}
+
 }  // namespace
 
 Machine Machine::here() {
@@ -88,7 +99,7 @@ Machine Machine::here() {
   if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0)
     for (unsigned processor = 0; processor < CPU_SETSIZE; processor++)
       if (CPU_ISSET(processor, &allowed)) machine.processors.push_back(processor);
-  machine.access = [](const std::string& node) { return ::access(node.c_str(), R_OK | W_OK) == 0 ? 0 : errno; };
+  machine.access = may_open;
   machine.health = [sysfs = machine.sysfs](const vfio::PciFunction& function) { return read_health(sysfs, function); };
   return machine;
 }

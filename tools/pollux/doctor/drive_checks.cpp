@@ -82,20 +82,46 @@ Finding driver(const Sysfs& sysfs, const PciFunction& function) {
           fmt::format("as root: pollux bind {}", function.bdf), true};
 }
 
-// By one of the two doors: the character device with /dev/iommu, or the group.
+// The first of these nodes that may not be opened, and why; an errno of 0: all may be.
+struct Shut {
+  std::string node;
+  int os_error = 0;
+};
+
+Shut first_shut(const Machine& machine, const std::vector<std::string>& nodes) {
+  for (const auto& node : nodes)
+    if (const int os_error = machine.access(node); os_error != 0) return {node, os_error};
+  return {};
+}
+
+// As opening chooses: by iommufd where that may be opened, or is all there is; else by the group.
 Finding permission(const Machine& machine, const PciFunction& function) {
   const std::string check = "permission";
-  const std::string device = vfio::device_node(machine.sysfs, function.bdf);
-  const std::string group = fmt::format(
-      "/dev/vfio/{}{}", vfio::is_noiommu_group(machine.sysfs, *function.group) ? "noiommu-" : "", *function.group);
-  if (!device.empty() && machine.access(device) == 0 && machine.access("/dev/iommu") == 0)
-    return {check, Severity::fine, fmt::format("{} and /dev/iommu may be opened", device)};
-  const int error = machine.access(group);
-  if (error == 0) return {check, Severity::fine, fmt::format("{} may be opened", group)};
-  if (error == ENOENT)
-    return {check, Severity::blocked, fmt::format("there is no {}", group), "is /dev managed here (udev, devtmpfs)?"};
-  return {check, Severity::blocked, fmt::format("{} may not open {}", machine.user, group),
-          fmt::format("as root: chown {} {}    # until the next boot", machine.user, group), true};
+  const auto iommufd = vfio::iommufd_nodes(machine.sysfs, function);
+  const auto group = vfio::group_nodes(machine.sysfs, function);
+  const Shut by_iommufd = first_shut(machine, iommufd), by_group = first_shut(machine, group);
+  for (const auto* way : {&iommufd, &group})
+    if (!way->empty() && (way == &iommufd ? by_iommufd : by_group).os_error == 0)
+      return {check, Severity::fine, fmt::format("{} may be opened", fmt::join(*way, " and "))};
+  const bool has_group = machine.access(group.front()) != ENOENT;
+  const auto& [node, os_error] = has_group || iommufd.empty() ? by_group : by_iommufd;
+  const std::string found = fmt::format("{} may not open {}", machine.user, node);
+  switch (os_error) {
+    case ENOENT:
+      return {check, Severity::blocked, fmt::format("there is no {}", node), vfio::advice_missing_node(node)};
+    case ENODEV:
+    case ENXIO:
+      return {check, Severity::blocked, fmt::format("{} has nothing behind it", node), "as root: modprobe vfio-pci"};
+    default:
+      break;
+  }
+  // Who is root already does not lack a node's ownership.
+  if (os_error == EPERM || machine.user == "root")
+    return {check, Severity::blocked, found, vfio::advice_forbidden_node(node)};
+  if (node == vfio::kContainerNode)
+    return {check, Severity::blocked, found, fmt::format("as root: chmod 0666 {}    # its mode by default", node)};
+  return {check, Severity::blocked, found,
+          fmt::format("as root: chown {} {}    # until the next boot", machine.user, node), true};
 }
 
 Finding holders(const Sysfs& sysfs, const PciFunction& function) {

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cerrno>
 #include <fstream>
 #include <initializer_list>
 
@@ -92,21 +91,6 @@ Finding module(const Sysfs& sysfs) {
           "boot a kernel that is built with CONFIG_VFIO_PCI, as Debian's linux-image-amd64 is"};
 }
 
-// The node of all containers. A kernel may have iommufd alone.
-Finding container(const Machine& machine) {
-  const std::string check = "/dev/vfio/vfio";
-  switch (machine.access(check)) {
-    case 0:
-      return {check, Severity::fine, "may be opened"};
-    case ENOENT:
-      if (machine.access("/dev/iommu") != ENOENT) return {check, Severity::fine, "is not there, and /dev/iommu is"};
-      return {check, Severity::blocked, "is not there", "is /dev managed here (udev, devtmpfs)?"};
-    default:
-      return {check, Severity::blocked, fmt::format("{} may not open it", machine.user),
-              "as root: chmod 0666 /dev/vfio/vfio    # its mode by default"};
-  }
-}
-
 Finding memlock(const Machine& machine) {
   const std::string check = "memlock";
   const std::uint64_t needed_kib = kMemlockNeededBytes / kKiB;
@@ -143,7 +127,6 @@ Findings hugepages(const Sysfs& sysfs) {
 Findings examine_machine(const Machine& machine) {
   const Sysfs& sysfs = machine.sysfs;
   Findings findings = {firmware(sysfs), kernel(sysfs), lockdown(sysfs), module(sysfs)};
-  if (sysfs.has_driver(vfio::kVfioDriver)) findings.push_back(container(machine));
   findings.push_back(memlock(machine));
   for (auto& finding : hugepages(sysfs)) findings.push_back(std::move(finding));
   return findings;

@@ -14,11 +14,22 @@ Severity worst_of(const Findings& findings) {
   return worst;
 }
 
+// In a container what root is to do to the machine is the host's root's; nodes are the container's own.
+void send_to_host(const Machine& machine, Section& section) {
+  if (!vfio::in_container(machine.sysfs)) return;
+  for (auto& finding : section.findings) {
+    if (finding.check == "permission" || !finding.remedy.starts_with("as root: ")) continue;
+    finding.remedy = "on the host, " + finding.remedy;
+    finding.by_setup = false;
+  }
+}
+
 Section machine_section(const Machine& machine) {
   Section section{"machine", examine_machine(machine)};
   if (machine.is_for_root)
     section.findings.push_back(
         {"user", Severity::note, fmt::format("root: without sudo it is seen what {} may open and lock", machine.user)});
+  send_to_host(machine, section);
   return section;
 }
 
@@ -29,6 +40,7 @@ Section section_of(const Machine& machine, const vfio::PciFunction& function, bo
   const bool ask = function.driver == vfio::kNvmeDriver || (opens && !blocked);
   if (function.is_nvm() && ask)
     for (auto& finding : examine_health(machine, function)) section.findings.push_back(std::move(finding));
+  send_to_host(machine, section);
   return section;
 }
 
