@@ -66,6 +66,16 @@ Result<void> attach_by_name(const Sysfs& sysfs, const std::string& bdf, std::str
   return taken(sysfs, bdf, driver, bound);
 }
 
+// An id binds nothing that an override keeps for another driver. The kernel shows none as "(null)".
+Result<void> has_no_other_override(const Sysfs& sysfs, const std::string& bdf) {
+  const std::string attribute = function_folder(bdf) + "/driver_override";
+  const std::string driver = sysfs.line(attribute);
+  if (driver.empty() || driver == "(null)" || driver == kVfioDriver) return {};
+  return fail(fmt::format("{} is kept for the driver \"{}\" by its driver_override, so that no id binds it to vfio-pci",
+                          bdf, driver),
+              fmt::format("leave --new-id out, or clear it as root: echo > {}; nothing was changed", attribute));
+}
+
 // vfio-pci takes every function of an id that has no driver. Those that were not meant lose it again.
 Result<void> attach_by_new_id(const Sysfs& sysfs, const PciFunction& function) {
   const std::string id = fmt::format("{:04x} {:04x}", function.vendor, function.device);
@@ -216,6 +226,10 @@ Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, B
   if (!batch) return std::unexpected(std::move(batch.error()));
   if (batch->functions.empty()) return BindReport{};
   if (!sysfs.has_driver(kVfioDriver)) return fail("vfio-pci is not loaded", "run \"modprobe vfio-pci\" as root");
+  if (way == BindWay::new_id)
+    for (const auto& function : batch->functions)
+      if (auto free = has_no_other_override(sysfs, function.bdf); !free)
+        return std::unexpected(std::move(free.error()));
   auto notices = shared_notices(sysfs, *batch);
   const auto moved = move_all(sysfs, *batch, [&](const PciFunction& function) {
     return way == BindWay::new_id ? attach_by_new_id(sysfs, function)

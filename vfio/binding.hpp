@@ -29,7 +29,8 @@ struct BindReport {
 Result<void> bindable(const Sysfs& sysfs, std::span<const std::string> bdfs);
 
 // Binds the functions to vfio-pci; one that is there already stays. Errors: no such function, not NVMe, no IOMMU,
-// vfio-pci not loaded, in use (by what), virtual functions of it are there, no permission, vfio-pci does not take it.
+// vfio-pci not loaded, kept for another driver (by new_id), behind VMD, in use (by what), virtual functions of it are
+// there, no permission, vfio-pci does not take it.
 Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, BindWay way);
 
 // Gives the functions to the kernel's nvme driver; one that is there already stays. Errors: as above; bound to a third

@@ -78,6 +78,25 @@ TEST_CASE("binding by new_id works where the id is there already, and leaves it"
   CHECK(machine.dynamic_ids().contains("1cc1 0021"));
 }
 
+TEST_CASE("binding by new_id refuses a drive that an override keeps for another driver, and names that") {
+  Machine machine;
+  const std::string attribute = function_folder(kSecond) + "/driver_override";
+  SECTION("another driver") {
+    REQUIRE(machine.sysfs().write(attribute, "pci-stub"));
+    const std::string message = refusal(machine.give({kFirst, kSecond}, BindWay::new_id));
+    CHECK(contains(message, "0000:03:00.0 is kept for the driver \"pci-stub\" by its driver_override"));
+    CHECK(contains(message, "leave --new-id out"));
+    CHECK(machine.writes().size() == 1);  // our own
+    CHECK(machine.driver(kFirst) == "nvme");
+    REQUIRE(machine.give({kFirst, kSecond}));  // an override of our own takes the place of that
+    CHECK(machine.driver(kSecond) == "vfio-pci");
+  }
+  SECTION("none, or vfio-pci itself") {
+    REQUIRE(machine.sysfs().write(attribute, GENERATE("\n", "vfio-pci")));
+    CHECK(machine.give({kFirst, kSecond}, BindWay::new_id));
+  }
+}
+
 TEST_CASE("a drive that is bound already is left as it is, one named twice is bound once") {
   Machine machine;
   REQUIRE(machine.give({kFirst, kFirst}));

@@ -160,6 +160,7 @@ Result<void> FakeMachine::write(const std::string& path, std::string_view given)
     if (takers_.contains(text) && override_of(text).empty()) return probe(text, takers_[text]);
   } else if (last == "driver_override") {
     overrides_[owner] = text;
+    put_file(function_folder(owner) + "/driver_override", (text.empty() ? "(null)" : text) + "\n");
   } else if (last == "bind") {
     return probe(text, owner);
   } else if (last == "drivers_probe") {
@@ -169,7 +170,8 @@ Result<void> FakeMachine::write(const std::string& path, std::string_view given)
   } else if (last == "new_id") {
     if (!dynamic_ids_.insert(text).second) return fail_errno(EEXIST, noted);
     for (const auto& function : plain.functions([](const PciFunction& one) { return one.driver.empty(); }))
-      if (id_of(function.bdf) == text) (void)probe(function.bdf, owner);
+      if (id_of(function.bdf) == text && (override_of(function.bdf).empty() || override_of(function.bdf) == owner))
+        (void)probe(function.bdf, owner);
   } else if (last == "remove_id") {
     if (dynamic_ids_.erase(text) == 0) return fail_errno(ENODEV, noted);
   } else if (last == "sriov_numvfs") {
