@@ -117,7 +117,7 @@ Result<void> Ioas::map(const DmaMapping& mapping) {
   if (control(file_.get(), abi::kIommuIoasMap, &request) == 0) return {};
   const int os_error = errno;
   MapState state{page_sizes(), usable_ranges(), mappings_left(), current_memlock()};
-  state.memlock.locked_bytes = state.memlock.pinned_bytes;  // what iommufd charges
+  state.memlock.locked_bytes = pinned_by_user(sysfs_, getuid());  // what iommufd charges
   state.memlock.of_user = true;
   return std::unexpected(explain_map_error(mapping, os_error, state));
 }

@@ -54,6 +54,20 @@ Memlock current_memlock() {
   return memlock;
 }
 
+std::uint64_t pinned_by_user(const Sysfs& sysfs, unsigned uid) {
+  std::uint64_t sum_bytes = 0;
+  for (const auto& entry : sysfs.names("/proc")) {
+    if (entry.find_first_not_of("0123456789") != std::string::npos) continue;
+    bool theirs = false;
+    std::ifstream status(sysfs.path("/proc/" + entry + "/status"));
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("Uid:")) theirs = std::strtoul(line.c_str() + 4, nullptr, 10) == uid;  // the real one
+      if (theirs && line.starts_with("VmPin:")) sum_bytes += std::strtoull(line.c_str() + 6, nullptr, 10) * kKiB;
+    }
+  }
+  return sum_bytes;
+}
+
 Error explain_map_error(const DmaMapping& mapping, int os_error, const MapState& state) {
   const auto error = [&](const std::string& why, std::string advice) {
     std::string what = fmt::format("cannot map {} KiB at IOVA {:#x}", mapping.size_bytes / kKiB, mapping.iova);
@@ -66,12 +80,14 @@ Error explain_map_error(const DmaMapping& mapping, int os_error, const MapState&
       if (state.memlock.of_user && state.memlock.limit_bytes) {
         return error(
             fmt::format(
-                "{} KiB of locked memory are needed here, and all processes of user {} together may have {} KiB "
-                "(RLIMIT_MEMLOCK, which iommufd counts by user)",
-                needed_kib, getuid(), *state.memlock.limit_bytes / kKiB),
-            fmt::format("end others of this user that hold drives, or raise it to the sum of all: \"ulimit -l {0}\" or "
-                        "more, memlock {0} in /etc/security/limits.conf, or LimitMEMLOCK={0}K in the service",
-                        needed_kib));
+                "all processes of user {} together would lock {} KiB, {} KiB of which this one has, and may have {} "
+                "KiB (RLIMIT_MEMLOCK, which iommufd counts by user)",
+                getuid(), needed_kib, state.memlock.pinned_bytes / kKiB, *state.memlock.limit_bytes / kKiB),
+            fmt::format(
+                "end others of this user that hold drives, go by a group (group:BDF), where each process counts "
+                "alone, or raise it to the sum of all: \"ulimit -l {0}\" or more, memlock {0} in "
+                "/etc/security/limits.conf, or LimitMEMLOCK={0}K in the service",
+                needed_kib));
       }
       if (!state.memlock.limit_bytes || needed_kib * kKiB <= *state.memlock.limit_bytes)
         return error("the kernel has no memory to pin it with",

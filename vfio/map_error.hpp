@@ -9,6 +9,7 @@
 
 #include "pollux/vfio/device.hpp"
 #include "pollux/vfio/error.hpp"
+#include "pollux/vfio/sysfs.hpp"
 
 namespace pollux::vfio {
 
@@ -18,11 +19,16 @@ struct Memlock {
   std::optional<std::uint64_t> limit_bytes;  // nothing: unlimited, or waived by CAP_IPC_LOCK
   std::uint64_t locked_bytes = 0;
   std::uint64_t pinned_bytes = 0;
-  bool of_user = false;  // the limit holds for the sum over all processes of this user (iommufd), of which we know ours
+  bool of_user =
+      false;  // the limit holds for the sum over all processes of this user (iommufd), and so does locked_bytes
 };
 
 // Of this process, now: RLIMIT_MEMLOCK, and VmLck, VmPin and CapEff of /proc/self/status.
 Memlock current_memlock();
+
+// What the processes of a user have pinned together, as far as /proc shows them: the sum that iommufd compares with the
+// limit of each.
+std::uint64_t pinned_by_user(const Sysfs& sysfs, unsigned uid);
 
 struct MapState {
   std::uint64_t page_sizes = 0;

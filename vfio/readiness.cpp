@@ -6,7 +6,8 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <filesystem>
+#include <fstream>
+#include <sstream>
 
 #include "pollux/vfio/file_descriptor.hpp"
 #include "pollux/vfio/neighbours.hpp"
@@ -17,10 +18,6 @@ namespace {
 
 // pci_driver::driver_managed_dma in Linux 6.x: these do not make a group unviable.
 constexpr std::array<std::string_view, 3> kHarmlessDrivers = {kVfioDriver, "pci-stub", "pcieport"};
-
-// Of docker, of podman, of systemd's and LXC.
-constexpr std::array<std::string_view, 3> kContainerMarks = {"/.dockerenv", "/run/.containerenv",
-                                                             "/run/systemd/container"};
 
 Error with_errno(int os_error, std::string what, std::string advice) {
   return fail_errno(os_error, std::move(what), std::move(advice)).error();
@@ -51,10 +48,17 @@ std::string advice_forbidden_node(std::string_view node) {
       "a container's device rules forbid it: start it with --device={}; without one, a security module does", node);
 }
 
+// "36 35 0:20 / /sys ro,nosuid …": of several mounts the last one counts.
 bool in_container(const Sysfs& sysfs) {
-  std::error_code error;
-  return std::ranges::any_of(kContainerMarks,
-                             [&](std::string_view mark) { return std::filesystem::exists(sysfs.path(mark), error); });
+  bool read_only = false;
+  std::ifstream file(sysfs.path("/proc/self/mountinfo"));
+  for (std::string line; std::getline(file, line);) {
+    std::string skipped, point, options;
+    std::istringstream words(line);
+    words >> skipped >> skipped >> skipped >> skipped >> point >> options;
+    if (point == "/sys") read_only = options == "ro" || options.starts_with("ro,");
+  }
+  return read_only;
 }
 
 Result<PciFunction> ready_function(const Sysfs& sysfs, const std::string& bdf, Translation wanted) {

@@ -51,7 +51,8 @@ inline constexpr std::string_view kIommufdNode = "/dev/iommu";
 std::vector<std::string> iommufd_nodes(const Sysfs& sysfs, const PciFunction& function);
 std::vector<std::string> group_nodes(const Sysfs& sysfs, const PciFunction& function);
 
-// Whether this is a container, where modules, bindings and the boot are the host's.
+// Whether sysfs is read-only, as a container has it unless it is privileged: modules, bindings and the boot are the
+// host's then.
 bool in_container(const Sysfs& sysfs);
 
 // What to do about a node that is not there though the kernel has the device, and about one that nobody here may open

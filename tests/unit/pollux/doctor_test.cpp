@@ -163,10 +163,36 @@ TEST_CASE("memlock is told with the number that is needed") {
     is(ready.fault(), "memlock", Severity::blocked, "64 KiB may be locked",
        "echo 'me - memlock 1024' >> /etc/security/limits.conf");
   }
+  SECTION("too little in a container, where logins have no say") {
+    ready.fake.make_sysfs_read_only();
+    ready.machine.memlock.limit_bytes = 64 << 10;
+    is(ready.fault(), "memlock", Severity::blocked, "64 KiB may be locked", "--ulimit memlock=1048576:1048576");
+  }
   SECTION("no limit") {
     ready.machine.memlock.limit_bytes = std::nullopt;
     CHECK(ready.all().at(4).found.find("1024 KiB") != std::string::npos);
   }
+}
+
+TEST_CASE("by iommufd the limit is the sum of all processes of a user, and doctor says whose, and how much is gone") {
+  ReadyMachine ready;
+  ready.machine.memlock.limit_bytes = 8 << 20;
+  ready.machine.pinned_by_user_bytes = 7 << 20;
+  const auto of_user = [&] {
+    auto findings = ready.all();
+    std::erase_if(findings, [](const Finding& one) { return one.check != "memlock of the user"; });
+    return findings;
+  };
+  CHECK(of_user().empty());  // by its group each process counts alone
+  ready.fake.put_file(vfio::function_folder(kBdf) + "/vfio-dev/vfio3/dev", "511:3\n");
+  REQUIRE(of_user().size() == 1);
+  is(of_user().front(), "memlock of the user", Severity::fine, "all processes of me together may lock 8192 KiB", "");
+  ready.machine.pinned_by_user_bytes += 1;
+  is(ready.fault(), "memlock of the user", Severity::blocked,
+     "together may lock 8192 KiB by iommufd, and hold 7168 KiB", "me - memlock 8192");
+  CHECK(ready.fault().remedy.find("group:0000:02:00.0") != std::string::npos);
+  ready.closed["/dev/iommu"] = EACCES;
+  CHECK(of_user().empty());
 }
 
 TEST_CASE("hugepages are looked at on each NUMA node") {
@@ -356,10 +382,12 @@ TEST_CASE("the nodes that are looked at are those that opening would take") {
 
 TEST_CASE("in a container what changes the machine is the host's to do, and not setup's") {
   ReadyMachine ready;
-  ready.fake.put_file("/.dockerenv", "");
+  ready.fake.make_sysfs_read_only();
   ready.fake.add_function(kBdf, "1cc1:0021", "010802", "nvme", 12);
   const auto verdict = judge(ready.machine, *ready.machine.sysfs.function(kBdf));
   CHECK(verdict.next == "on the host, as root: pollux bind " + kBdf);
+  std::filesystem::remove_all(ready.fake.place("/sys/bus/pci/drivers/vfio-pci"));
+  is(ready.all().at(3), "vfio-pci", Severity::blocked, "not loaded", "modprobe vfio-pci");
 }
 
 TEST_CASE("the process that has the drive open is named") {

@@ -44,6 +44,9 @@ class FakeMachine {
   // it.
   void put_behind(const std::string& bdf, const std::string& above);
 
+  // As a container has it.
+  void make_sysfs_read_only() { put_file("/proc/self/mountinfo", "22 1 0:20 / /sys ro,nosuid - sysfs sysfs ro\n"); }
+
   // A process that has `file` open.
   void add_process(int pid, const std::string& name, const std::string& file);
 

@@ -5,6 +5,8 @@
 #include <catch2/catch.hpp>
 #include <cerrno>
 
+#include "pollux/tests/unit/vfio/fake_machine.hpp"
+
 using namespace pollux;
 using namespace pollux::vfio;
 
@@ -35,16 +37,20 @@ TEST_CASE("too little locked memory is answered with how much is needed, the lim
 }
 
 // Source: the kernel's drivers/iommu/iommufd/pages.c, do_update_pinned() and incr_user_locked_vm().
-TEST_CASE("where locked memory is counted by user, whose sum it is is told, whatever this process has of it") {
+TEST_CASE("where locked memory is counted by user, whose sum it is is told, and how much of it this process has") {
   auto by_user = state();
   by_user.memlock.of_user = true;
-  by_user.memlock.locked_bytes = by_user.memlock.pinned_bytes;
+  by_user.memlock.locked_bytes = 7 * kMiB + kMiB / 2;
+  by_user.memlock.pinned_bytes = kMiB / 2;
   for (const std::uint64_t bytes : {64 * kMiB, kMiB}) {  // beyond the limit by itself, and beside what others have
     const auto error = explain_map_error(mapping(0, bytes), ENOMEM, by_user);
+    const std::uint64_t sum_kib = bytes / 1024 + 7680;
     CAPTURE(error.message());
-    CHECK(says(error, fmt::format("{} KiB of locked memory are needed here", bytes / 1024)));
-    CHECK(says(error, fmt::format("all processes of user {} together may have 8192 KiB", getuid())));
-    CHECK(says(error, fmt::format("LimitMEMLOCK={}K", bytes / 1024)));
+    CHECK(says(error, fmt::format("all processes of user {} together would lock {} KiB, 512 KiB of which this one has",
+                                  getuid(), sum_kib)));
+    CHECK(says(error, "and may have 8192 KiB"));
+    CHECK(says(error, "group:BDF"));
+    CHECK(says(error, fmt::format("LimitMEMLOCK={}K", sum_kib)));
     CHECK_FALSE(says(error, "control group"));
   }
   by_user.memlock.limit_bytes.reset();
@@ -88,4 +94,20 @@ TEST_CASE("every refusal names IOVA and size") {
     CHECK(says(error, "cannot map 4 KiB at IOVA 0x200000"));
     CHECK(error.os_error == os_error);
   }
+}
+
+TEST_CASE("what a user's processes have pinned together is the sum over those of the real user id") {
+  FakeMachine machine;
+  const auto process = [&](int pid, int real, int effective, int pinned_kib) {
+    machine.put_file(fmt::format("/proc/{}/status", pid),
+                     fmt::format("Name:\tfio\nUid:\t{}\t{}\t{}\t{}\nVmLck:\t 512 kB\nVmPin:\t{:>8} kB\n", real,
+                                 effective, effective, effective, pinned_kib));
+  };
+  process(4711, 1000, 1000, 100);
+  process(4712, 1000, 0, 20);
+  process(4713, 0, 1000, 3);
+  process(4714, 1001, 1001, 4);
+  machine.put_file("/proc/2/status", "Name:\tkthreadd\nUid:\t1000\t0\t0\t0\n");  // has no memory
+  CHECK(pinned_by_user(machine.sysfs(), 1000) == 120 << 10);
+  CHECK(pinned_by_user(machine.sysfs(), 1002) == 0);
 }

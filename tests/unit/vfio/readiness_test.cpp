@@ -153,8 +153,18 @@ TEST_CASE("a kernel without VFIO says which module to load") {
   FakeMachine machine;
   const int os_error = GENERATE(ENOENT, ENODEV, ENXIO);
   CHECK(says(explain_vfio_open(machine.sysfs(), os_error), "run \"modprobe vfio-pci\" as root"));
-  machine.put_file("/run/.containerenv", "");
+  machine.make_sysfs_read_only();
   CHECK(says(explain_vfio_open(machine.sysfs(), os_error), "run \"modprobe vfio-pci\" as root, on the host"));
+}
+
+TEST_CASE("a container is told by a sysfs that is read-only") {
+  FakeMachine machine;
+  CHECK_FALSE(in_container(machine.sysfs()));
+  const std::string host = "22 1 0:20 / /sys rw,nosuid,nodev - sysfs sysfs rw\n";
+  machine.put_file("/proc/self/mountinfo", host + "23 22 0:21 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n");
+  CHECK_FALSE(in_container(machine.sysfs()));
+  machine.put_file("/proc/self/mountinfo", host + "24 22 0:20 / /sys ro,nosuid - sysfs sysfs ro\n");
+  CHECK(in_container(machine.sysfs()));
 }
 
 TEST_CASE("a node that a container was not given is no matter of modules") {

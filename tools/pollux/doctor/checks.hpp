@@ -22,6 +22,9 @@ Findings examine_drive(const Machine& machine, const vfio::PciFunction& function
 // use one of them through another controller.
 Findings examine_health(const Machine& machine, const vfio::PciFunction& function);
 
+// What raises the limit of locked memory.
+std::string remedy_for_memlock(const Machine& machine, std::uint64_t needed_kib);
+
 // What the kernel uses of a drive's namespaces, and what is to be said besides where that is nothing.
 Finding use_finding(const std::vector<std::string>& uses, const std::string& besides = {});
 

@@ -95,6 +95,7 @@ Machine Machine::here() {
   machine.user = user_name();
   machine.is_for_root = geteuid() == 0 && std::getenv("SUDO_USER") != nullptr;
   machine.memlock = vfio::current_memlock();
+  machine.pinned_by_user_bytes = vfio::pinned_by_user(machine.sysfs, getuid());
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0)
     for (unsigned processor = 0; processor < CPU_SETSIZE; processor++)

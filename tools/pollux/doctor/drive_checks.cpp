@@ -124,6 +124,24 @@ Finding permission(const Machine& machine, const PciFunction& function) {
           fmt::format("as root: chown {} {}    # until the next boot", machine.user, node), true};
 }
 
+// What iommufd leaves of the limit, which it counts for all processes of a user together. Nothing where the drive does
+// not go that way, or the limit itself is too low, which is told of the machine.
+Findings memlock_of_user(const Machine& machine, const PciFunction& function) {
+  constexpr std::uint64_t kKiB = 1024;
+  const auto nodes = vfio::iommufd_nodes(machine.sysfs, function);
+  const auto limit_bytes = machine.memlock.limit_bytes;
+  if (!limit_bytes || *limit_bytes < kMemlockNeededBytes) return {};
+  if (nodes.empty() || first_shut(machine, nodes).os_error != 0) return {};
+  const std::uint64_t held_bytes = machine.pinned_by_user_bytes;
+  const std::string found = fmt::format("all processes of {} together may lock {} KiB by iommufd, and hold {} KiB",
+                                        machine.user, *limit_bytes / kKiB, held_bytes / kKiB);
+  if (held_bytes <= *limit_bytes - kMemlockNeededBytes) return {{"memlock of the user", Severity::fine, found}};
+  const std::string remedy = fmt::format(
+      "end others of {}'s that hold drives, or use the address group:{}, where each process counts alone; or {}",
+      machine.user, function.bdf, remedy_for_memlock(machine, (held_bytes + kMemlockNeededBytes) / kKiB));
+  return {{"memlock of the user", Severity::blocked, found, remedy}};
+}
+
 Finding holders(const Sysfs& sysfs, const PciFunction& function) {
   const auto found = vfio::group_holders(sysfs, *function.group);
   if (found.empty()) return {"opened by", Severity::fine, "nobody that may be seen"};
@@ -243,6 +261,7 @@ Findings examine_drive(const Machine& machine, const PciFunction& function) {
   findings.push_back(driver(sysfs, function));
   if (function.driver == vfio::kVfioDriver && function.group) {
     findings.push_back(permission(machine, function));
+    for (auto& finding : memlock_of_user(machine, function)) findings.push_back(std::move(finding));
     findings.push_back(holders(sysfs, function));
   }
   findings.push_back(bus_master(sysfs, function));

@@ -26,6 +26,7 @@ struct Machine {
   std::string user;          // who asks; below sudo, who called that
   bool is_for_root = false;  // sudo: limits and permissions are root's, and not the user's
   vfio::Memlock memlock;
+  std::uint64_t pinned_by_user_bytes = 0;              // by all processes of this one's user
   std::vector<unsigned> processors;                    // that this process may run on
   std::function<int(const std::string& node)> access;  // 0, or the errno of opening it for reading and writing
   std::function<Result<Health>(const vfio::PciFunction&)> health;

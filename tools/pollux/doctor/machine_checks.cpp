@@ -85,24 +85,24 @@ bool has_module_file(const Sysfs& sysfs) {
 Finding module(const Sysfs& sysfs) {
   const std::string check = "vfio-pci";
   if (sysfs.has_driver(vfio::kVfioDriver)) return {check, Severity::fine, "in the kernel"};
-  if (has_module_file(sysfs)) return {check, Severity::blocked, "not loaded", "as root: modprobe vfio-pci", true};
+  // A container sees no modules, and loads none.
+  if (has_module_file(sysfs) || vfio::in_container(sysfs))
+    return {check, Severity::blocked, "not loaded", "as root: modprobe vfio-pci", true};
   return {check, Severity::blocked,
           fmt::format("the kernel {} has no such driver", sysfs.line("/proc/sys/kernel/osrelease")),
           "boot a kernel that is built with CONFIG_VFIO_PCI, as Debian's linux-image-amd64 is"};
 }
 
+// A process that goes by a group is charged alone; by iommufd all of a user's are, together.
 Finding memlock(const Machine& machine) {
   const std::string check = "memlock";
   const std::uint64_t needed_kib = kMemlockNeededBytes / kKiB;
   const std::string need = fmt::format("a drive and one job with 32 requests of 4 KiB need {} KiB", needed_kib);
   if (!machine.memlock.limit_bytes) return {check, Severity::fine, "no limit; " + need};
   const std::uint64_t limit_kib = *machine.memlock.limit_bytes / kKiB;
-  const std::string found = fmt::format("{} KiB may be locked; {}", limit_kib, need);
+  const std::string found = fmt::format("{} KiB may be locked by each process; {}", limit_kib, need);
   if (limit_kib >= needed_kib) return {check, Severity::fine, found};
-  return {check, Severity::blocked, found,
-          fmt::format("as root: echo '{} - memlock {}' >> /etc/security/limits.conf    # then log in anew",
-                      machine.user, needed_kib),
-          true};
+  return {check, Severity::blocked, found, remedy_for_memlock(machine, needed_kib), true};
 }
 
 Findings hugepages(const Sysfs& sysfs) {
@@ -123,6 +123,13 @@ Findings hugepages(const Sysfs& sysfs) {
 }
 
 }  // namespace
+
+std::string remedy_for_memlock(const Machine& machine, std::uint64_t needed_kib) {
+  if (vfio::in_container(machine.sysfs))
+    return fmt::format("start the container with --ulimit memlock={0}:{0}", needed_kib * kKiB);
+  return fmt::format("as root: echo '{} - memlock {}' >> /etc/security/limits.conf    # then log in anew", machine.user,
+                     needed_kib);
+}
 
 Findings examine_machine(const Machine& machine) {
   const Sysfs& sysfs = machine.sysfs;
