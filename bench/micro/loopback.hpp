@@ -36,9 +36,12 @@ class Rings {
   std::uint32_t done_ = 0;
 };
 
+// Its doorbells, as registers or behind shadows whose controller never asks to be woken.
+enum class Told { by_register, by_shadow };
+
 class Loopback : public Rings {
  public:
-  Loopback(std::uint32_t entries, std::uint32_t depth)
+  Loopback(std::uint32_t entries, std::uint32_t depth, Told told = Told::by_register)
       : Rings(entries),
         requests_(depth),
         free_indices_(depth),
@@ -46,10 +49,17 @@ class Loopback : public Rings {
               .completions = completions,
               .requests = requests_,
               .free_indices = free_indices_,
-              .submission_doorbell = &submission_doorbell,
-              .completion_doorbell = &completion_doorbell}) {}
+              .submission_doorbell = doorbell(told, submission_doorbell, 0),
+              .completion_doorbell = doorbell(told, completion_doorbell, 1)}) {}
 
  private:
+  nvme::Doorbell doorbell(Told told, std::uint32_t& word, unsigned index) {
+    const nvme::Doorbell itself(&word);
+    return told == Told::by_register ? itself : itself.shadowed_by(&shadows_[index], &kNever);
+  }
+
+  static constexpr std::uint32_t kNever = 0xffff'ffff;  // of event indices
+  std::uint32_t shadows_[2] = {};
   std::vector<nvme::Request> requests_;
   std::vector<std::uint16_t> free_indices_;
 

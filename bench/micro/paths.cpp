@@ -118,14 +118,20 @@ class FloorPath final : public Path {
   Floor queue_{kEntries};
 };
 
-class ReadPath final : public Path {
+class ReadPath : public Path {
  public:
+  explicit ReadPath(Told told = Told::by_register) : queue_(kEntries, kEntries - 1, told) {}
   void submit(unsigned count) override { measured_read_submit(queue_.pair, count); }
   void complete(unsigned count) override { queue_.complete(count); }
   unsigned poll(unsigned limit) override { return measured_read_poll(queue_.pair, limit); }
 
  private:
-  Loopback queue_{kEntries, kEntries - 1};
+  Loopback queue_;
+};
+
+class ShadowedReadPath final : public ReadPath {
+ public:
+  ShadowedReadPath() : ReadPath(Told::by_shadow) {}
 };
 
 class ReadvPath final : public Path {
@@ -233,9 +239,13 @@ std::unique_ptr<Path> make() {
 }
 
 constexpr PathEntry kPaths[] = {
-    {"floor", make<FloorPath>},           {"read-4k", make<ReadPath>},
-    {"readv-4x4k", make<ReadvPath>},      {"read-4k-channel", make<ChannelPath>},
-    {"shared-read-4k", make<SharedPath>}, {"empty-poll", make<EmptyPoll>, true},
+    {"floor", make<FloorPath>},
+    {"read-4k", make<ReadPath>},
+    {"readv-4x4k", make<ReadvPath>},
+    {"read-4k-channel", make<ChannelPath>},
+    {"shared-read-4k", make<SharedPath>},
+    {"read-4k-shadow", make<ShadowedReadPath>},
+    {"empty-poll", make<EmptyPoll>, true},
 };
 
 }  // namespace

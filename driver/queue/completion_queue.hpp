@@ -30,6 +30,8 @@ class CompletionQueue {
   // Begins anew in a ring that was zeroed again, for a queue that was made anew.
   void restart() noexcept {
     head_ = acknowledged_head_ = ring_;
+    woken_at_ = 0;
+    is_wake_due_ = false;
     phase_ = kPhaseMask;
   }
 
@@ -51,10 +53,22 @@ class CompletionQueue {
 
   bool has_unacknowledged() const noexcept { return head_ != acknowledged_head_; }
 
-  // Gives every entry popped since the last call back to the controller.
+  // Gives every entry popped since the last call back to the controller. Behind a shadow doorbell a controller that
+  // sleeps is left asleep: wake() is due, which needs a barrier.
   void acknowledge() noexcept {
     acknowledged_head_ = head_;
-    doorbell_.ring(static_cast<std::uint32_t>(head_ - ring_));
+    if (!doorbell_.tell(static_cast<std::uint32_t>(head_ - ring_))) [[unlikely]]
+      is_wake_due_ = true;
+  }
+
+  bool is_wake_due() const noexcept { return is_wake_due_; }
+
+  // To be called behind a store_load_barrier().
+  void wake() noexcept {
+    const auto head = static_cast<std::uint32_t>(acknowledged_head_ - ring_);
+    doorbell_.wake(woken_at_, head);
+    woken_at_ = head;
+    is_wake_due_ = false;
   }
 
  private:
@@ -66,6 +80,8 @@ class CompletionQueue {
   const Completion* ring_;
   const Completion* end_;
   Doorbell doorbell_;
+  std::uint32_t woken_at_ = 0;  // the head at the last wake()
+  bool is_wake_due_ = false;
 };
 
 }  // namespace pollux::nvme

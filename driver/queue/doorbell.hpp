@@ -32,24 +32,51 @@ class Doorbell {
   // Publishes `value`, and with it every store before.
   void ring(std::uint32_t value) const noexcept {
     if (shadow_ != nullptr && !wakes(value)) return;
+    ring_register(value);
+  }
+
+  // The same in two steps, so that one barrier serves two doorbells. tell() does all but to wake a controller that
+  // sleeps; false: that is left to wake(), after a store_load_barrier(). `old`: the value of the last wake(), at first
+  // 0.
+  bool tell(std::uint32_t value) const noexcept {
+    if (shadow_ != nullptr) {
+      store_doorbell(shadow_, value);
+      if (event_ != nullptr) return false;
+    }
+    ring_register(value);
+    return true;
+  }
+  void wake(std::uint32_t old, std::uint32_t value) const noexcept {
+    if (has_passed_event(old, value)) ring_register(value);
+  }
+
+  bool wakes_by_event() const noexcept { return event_ != nullptr; }
+
+ private:
+  // Stores the shadow; whether the controller sleeps at a value that was just passed.
+  bool wakes(std::uint32_t value) const noexcept {
+    const std::uint32_t old = *shadow_;
+    store_doorbell(shadow_, value);  // the device reads it as it reads the register
+    if (event_ == nullptr) return true;
+    store_load_barrier();
+    return has_passed_event(old, value);
+  }
+
+  // To be asked behind a barrier.
+  // Pairs with: the controller's store of the event index before it looks at the shadow once more.
+  bool has_passed_event(std::uint32_t old, std::uint32_t value) const noexcept {
+    const auto event = static_cast<std::uint16_t>(__atomic_load_n(event_, __ATOMIC_RELAXED));
+    const auto now = static_cast<std::uint16_t>(value);
+    return static_cast<std::uint16_t>(now - event - 1) <
+           static_cast<std::uint16_t>(now - static_cast<std::uint16_t>(old));
+  }
+
+  void ring_register(std::uint32_t value) const noexcept {
     if (word_ != nullptr) [[likely]] {
       store_doorbell(word_, value);
     } else {
       write_(context_, value);
     }
-  }
-
- private:
-  // Stores the shadow; whether the controller sleeps at a value that was just passed.
-  bool wakes(std::uint32_t value) const noexcept {
-    const auto old = static_cast<std::uint16_t>(*shadow_);
-    store_doorbell(shadow_, value);  // the device reads it as it reads the register
-    if (event_ == nullptr) return true;
-    // Pairs with: the controller's store of the event index before it looks at the shadow once more.
-    store_load_barrier();
-    const auto event = static_cast<std::uint16_t>(__atomic_load_n(event_, __ATOMIC_RELAXED));
-    const auto now = static_cast<std::uint16_t>(value);
-    return static_cast<std::uint16_t>(now - event - 1) < static_cast<std::uint16_t>(now - old);
   }
 
   volatile std::uint32_t* word_ = nullptr;

@@ -77,6 +77,7 @@ class QueuePair {
         depth_(static_cast<std::uint32_t>(memory.requests.size())) {
     assert(depth_ >= 1 && depth_ <= kMaxDepth && memory.free_indices.size() >= depth_);
     assert(depth_ < memory.submissions.size() && depth_ < memory.completions.size());
+    assert(memory.submission_doorbell.wakes_by_event() || !memory.completion_doorbell.wakes_by_event());
     for (std::uint32_t index = depth_; index-- != 0;) {
       requests_[index].cid = Request::kFree | index;
       *free_top_++ = static_cast<std::uint16_t>(index);
@@ -118,10 +119,11 @@ class QueuePair {
 
   // Tells the controller about everything submitted. What was consumed is acknowledged first: so the commands that the
   // controller knows of and the completions that it has not got back never outnumber the completion ring.
-  void ring() noexcept {
-    if (!submission_queue_.has_unrung()) return;
-    if (completion_queue_.has_unacknowledged()) completion_queue_.acknowledge();
-    submission_queue_.ring();
+  //
+  // Behind shadow doorbells the tail's barrier serves the head as well, so that a poll pays for one: a controller that
+  // asked to be woken by the head hears of it here, with new commands. It has nothing to do with the room before.
+  [[gnu::always_inline]] void ring() noexcept {
+    if (submission_queue_.has_unrung()) ring_unrung();
   }
 
   // Rings, answers at most `limit` completions, acknowledges them with one doorbell, and returns their number.
@@ -248,6 +250,14 @@ class QueuePair {
   static constexpr std::uint16_t kIndexMask = (1u << kIndexBits) - 1;
   static constexpr std::uint32_t kGenerationStep = 1u << kIndexBits;
   static_assert(kMaxDepth - 1 < kIndexMask, "index FFFh with generation Fh is the reserved CID");
+
+  // Apart from ring(), so that a poll that has nothing to tell stays cheap.
+  [[gnu::noinline]] void ring_unrung() noexcept {
+    if (completion_queue_.has_unacknowledged()) completion_queue_.acknowledge();
+    submission_queue_.ring();
+    if (completion_queue_.is_wake_due()) [[unlikely]]
+      completion_queue_.wake();
+  }
 
   // Apart from poll(), so that finding nothing stays cheap.
   template <typename Judge>

@@ -196,11 +196,20 @@ class SharedQueuePair {
       expect_completion(index);
     });
     const std::uint64_t head = head_.load(std::memory_order_seq_cst);
-    if (head != acknowledged_.load(std::memory_order_relaxed)) {
+    const std::uint64_t acknowledged = acknowledged_.load(std::memory_order_relaxed);
+    const auto place = [&](std::uint64_t count) { return static_cast<std::uint32_t>(count) & completion_mask_; };
+    bool is_wake_due = false;
+    if (head != acknowledged) {
       acknowledged_.store(head, std::memory_order_relaxed);
-      completion_doorbell_.ring(static_cast<std::uint32_t>(head) & completion_mask_);
+      is_wake_due = !completion_doorbell_.tell(place(head));
     }
-    if (submission_queue_.has_unrung()) submission_queue_.ring();
+    // Behind shadow doorbells one barrier serves both.
+    if (submission_queue_.has_unrung()) {
+      submission_queue_.ring();
+    } else if (is_wake_due) {
+      store_load_barrier();
+    }
+    if (is_wake_due) completion_doorbell_.wake(place(acknowledged), place(head));
   }
 
   // From here on a completion may claim the record; no earlier, or one that the controller makes up would give an index

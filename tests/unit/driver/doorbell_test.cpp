@@ -20,6 +20,21 @@ struct Shadowed {
     CHECK((word == kUntouched || word == now));
     return word == now;
   }
+
+  // The same by tell() and wake(), with a tell() at each place in between.
+  bool wakes_later(std::uint32_t old, std::uint32_t now, std::uint32_t asleep_at, std::uint32_t entries) {
+    word = kUntouched;
+    shadow = old;
+    event = asleep_at;
+    const Doorbell doorbell = Doorbell(&word).shadowed_by(&shadow, &event);
+    for (std::uint32_t place = old; place != now;) {
+      place = (place + 1) % entries;
+      CHECK_FALSE(doorbell.tell(place));
+    }
+    CHECK((shadow == now && word == kUntouched));
+    doorbell.wake(old, now);
+    return word == now;
+  }
 };
 
 }  // namespace
@@ -63,9 +78,18 @@ TEST_CASE("behind a shadow the register is written just when the value passes th
         CAPTURE(entries, old, added, asleep_at);
         const bool passed = (asleep_at + entries - old) % entries < added;
         REQUIRE(queue.wakes(old, (old + added) % entries, asleep_at) == passed);
+        REQUIRE(queue.wakes_later(old, (old + added) % entries, asleep_at, entries) == passed);
       }
     }
   }
+}
+
+TEST_CASE("what has no event index is told at once, and needs no wake") {
+  std::uint32_t word = kUntouched, shadow = 0;
+  CHECK(Doorbell(&word).tell(3));
+  CHECK(word == 3);
+  CHECK(Doorbell(&word).shadowed_by(&shadow, nullptr).tell(4));
+  CHECK((word == 4 && shadow == 4));
 }
 
 TEST_CASE("in the largest ring the register is written just when the value passes the event index, around the wrap") {

@@ -42,6 +42,32 @@ TEST_CASE("each command is answered once, with its own status, in whatever order
   CHECK(queue.completion_doorbell == 3);
 }
 
+TEST_CASE(
+    "behind shadows the head is told at once, and a controller that asked for it is woken with the next commands") {
+  constexpr std::uint32_t kNever = 0xffff;
+  RawQueue queue(8, 7, true);
+  queue.events[0] = kNever;
+  queue.events[1] = 1;  // the head that is to wake it is 2
+  Answer answers[4];
+  const auto carry_out = [&](Answer& answer) {
+    const std::uint32_t head = queue.shadows[1];
+    REQUIRE(submit(queue.pair(), answer));
+    queue.pair().ring();
+    CHECK((queue.submission_doorbell == 0 && queue.shadows[0] == head + 1));
+    queue.post(RawQueue::cid_of(queue.slot(head)));
+    REQUIRE(queue.pair().poll(64) == 1);
+    CHECK(queue.shadows[1] == head + 1);
+  };
+  carry_out(answers[0]);
+  carry_out(answers[1]);
+  CHECK(queue.completion_doorbell == 0);
+  CHECK(queue.pair().poll(64) == 0);
+  carry_out(answers[2]);
+  CHECK(queue.completion_doorbell == 2);
+  carry_out(answers[3]);
+  CHECK(queue.completion_doorbell == 2);  // passed once, woken once
+}
+
 TEST_CASE("the whole queue is usable, and full is an answer of its own") {
   RawQueue queue(8, 7);
   Answer answers[8];

@@ -13,8 +13,9 @@ namespace pollux::nvme {
 
 class RawQueue {
  public:
-  explicit RawQueue(std::uint32_t entries, std::uint32_t depth)
-      : submissions_(entries),
+  explicit RawQueue(std::uint32_t entries, std::uint32_t depth, bool shadowed = false)
+      : shadowed_(shadowed),
+        submissions_(entries),
         completions_(entries),
         requests_(depth),
         free_indices_(depth),
@@ -23,8 +24,8 @@ class RawQueue {
             .completions = completions_,
             .requests = requests_,
             .free_indices = free_indices_,
-            .submission_doorbell = &submission_doorbell,
-            .completion_doorbell = &completion_doorbell,
+            .submission_doorbell = doorbell(submission_doorbell, shadows[0], events[0]),
+            .completion_doorbell = doorbell(completion_doorbell, shadows[1], events[1]),
         }) {}
 
   QueuePair& pair() { return pair_; }
@@ -64,8 +65,16 @@ class RawQueue {
 
   std::uint32_t submission_doorbell = 0;
   std::uint32_t completion_doorbell = 0;
+  // Of the tail and of the head, where it is `shadowed`.
+  std::uint32_t shadows[2] = {}, events[2] = {};
 
  private:
+  Doorbell doorbell(std::uint32_t& word, std::uint32_t& shadow, const std::uint32_t& event) const {
+    const Doorbell itself(&word);
+    return shadowed_ ? itself.shadowed_by(&shadow, &event) : itself;
+  }
+
+  const bool shadowed_;
   std::vector<Command> submissions_;
   std::vector<Completion> completions_;
   std::vector<Request> requests_;
