@@ -31,7 +31,8 @@ bool chooses_door(const vfio::Address& address) { return address.scheme != "pci"
 // The drive's own name, whichever namespaces its jobs want.
 std::string text_of(const vfio::Address& address) {
   const std::string token = address.vf_token.empty() ? "" : ",vf_token=" + address.vf_token;
-  return (address.scheme == "pci" ? "" : address.scheme + ":") + address.target + token;
+  const std::string quirks = address.quirks.empty() ? "" : ",quirks=" + address.quirks;
+  return (address.scheme == "pci" ? "" : address.scheme + ":") + address.target + token + quirks;
 }
 
 // What is wrong with one job's part of a drive that others may share.

@@ -46,6 +46,10 @@ Controller::~Controller() {
 }
 
 Result<void> Controller::start() {
+  quirks_ = wants_.quirks;
+  if (const auto ids = vfio::read_ids(*device_)) {
+    if (const QuirkRow* const row = quirk_row_of(ids->vendor, ids->device)) quirks_ = quirks_ | row->quirks;
+  }
   auto registers = Registers::open(*device_);
   if (!registers) return std::unexpected(registers.error());
   registers_ = std::move(*registers);
@@ -85,14 +89,15 @@ Result<void> Controller::listen() {
 }
 
 Result<void> Controller::disable() {
-  Disable machine(*registers_);
+  const std::uint32_t delay_ms = quirks_.has(Quirk::delay_before_chk_rdy) ? kDelayBeforeReadyMs : 0;
+  Disable machine(*registers_, delay_ms);
   auto disabled = run_to_end(machine, clock_);
   if (!machine.was_enabled()) cache_may_be_lost_ = true;  // by somebody else, or by a loss of power
   if (!disabled && read_csts(*registers_)) {
     // The last rung that leaves the device usable. One that is gone is not waited for: the kernel would, for a minute.
     if (const auto reset = device_->reset(); !reset) return disabled;
     cache_may_be_lost_ = true;
-    Disable again(*registers_);
+    Disable again(*registers_, delay_ms);
     disabled = run_to_end(again, clock_);
   }
   if (disabled) state_ = State::down;
@@ -178,11 +183,16 @@ std::uint64_t Controller::max_transfer_bytes() const {
   return identity_.mdts == 0 ? 0 : kPageBytes << std::min<unsigned>(identity_.mdts, kMaxMdts);
 }
 
+bool Controller::supports(std::uint16_t oncs_bit) const {
+  if (oncs_bit == oncs::kWriteZeroes && quirks_.has(Quirk::disable_write_zeroes)) return false;
+  return (identity_.oncs & oncs_bit) != 0;
+}
+
 bool Controller::knows_command_sets() const { return (cap::kCss.of(cap_) & cap::kCssIoSets) != 0; }
 
 bool Controller::describes_namespaces() const {
   constexpr std::uint32_t kVersion13 = 0x0001'0300;
-  return version_ >= kVersion13 || knows_command_sets();
+  return (version_ >= kVersion13 || knows_command_sets()) && !quirks_.has(Quirk::no_ns_desc_list);
 }
 
 std::uint32_t Controller::max_queue_entries() const { return static_cast<std::uint32_t>(cap::kMqes.of(cap_)) + 1; }

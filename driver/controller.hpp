@@ -21,6 +21,7 @@
 #include "pollux/driver/admin_queue.hpp"
 #include "pollux/driver/event.hpp"
 #include "pollux/driver/namespace_identity.hpp"
+#include "pollux/driver/quirks.hpp"
 #include "pollux/driver/registers.hpp"
 #include "pollux/driver/shadow_doorbells.hpp"
 #include "pollux/driver/spec/field.hpp"
@@ -85,6 +86,7 @@ class Controller {
   struct Wants {
     std::uint16_t io_queues = 1;   // queue pairs to ask for, at least 1
     bool shadow_doorbells = true;  // where the controller offers them
+    Quirks quirks = {};            // beside those of the drive's kind
     std::uint32_t away_ms = 0;     // how long a device that may come back may be away before the controller is lost
   };
 
@@ -131,9 +133,10 @@ class Controller {
   // Queue pairs that the controller granted. 0: none; admin commands work all the same.
   std::uint16_t io_queue_limit() const { return io_queue_limit_; }
   bool uses_shadow_doorbells();
-  bool supports(std::uint16_t oncs_bit) const { return (identity_.oncs & oncs_bit) != 0; }
-  bool knows_command_sets() const;    // more than the NVM command set: CAP.CSS
-  bool describes_namespaces() const;  // answers CNS 03h: since NVMe 1.3, and where it knows several command sets
+  bool supports(std::uint16_t oncs_bit) const;
+  Quirks quirks() const { return quirks_; }  // of its kind, and those that were asked for
+  bool knows_command_sets() const;           // more than the NVM command set: CAP.CSS
+  bool describes_namespaces() const;         // answers CNS 03h: since NVMe 1.3, and where it knows several command sets
 
   // Sends an admin command and waits, at most kAdminTimeoutMs. `data`: what the controller returns or is given, at most
   // one page. An error status of the controller is a Result with that status, not an Error. A Set Features that
@@ -226,6 +229,7 @@ class Controller {
   std::unique_ptr<AdminQueue> admin_;
   std::optional<ShadowDoorbells> shadows_;
   bool uses_shadows_ = false;  // since the last bring-up
+  Quirks quirks_;
   std::uint64_t cap_ = 0;
   std::uint32_t version_ = 0;
   IdentifyController identity_{};

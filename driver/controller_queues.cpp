@@ -127,6 +127,7 @@ Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
     if (delete_ring(AdminOpcode::delete_cq, queue.qid)) known_in = 0;
     return refused("Create I/O Submission Queue", submissions->status);
   }
+  if (quirks_.has(Quirk::delay_after_queue_alloc)) clock_.pause_ns(kDelayAfterQueueNs);
   live_queues_.fetch_add(1, std::memory_order_relaxed);
   return epoch();
 }

@@ -215,7 +215,7 @@ Result<void> Controller::check_namespaces() {
     }
     const auto descriptors = descriptors_locked(ns.nsid);
     if (!descriptors) return std::unexpected(descriptors.error());
-    if (identity_of(ns.nsid, found, *descriptors) != ns) {
+    if (identity_of(ns.nsid, found, *descriptors, quirks_) != ns) {
       return fail(fmt::format("namespace {} is another one after the reset: its block size, command set, NGUID, EUI64 "
                               "or UUID differs",
                               ns.nsid),

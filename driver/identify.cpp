@@ -96,9 +96,10 @@ Result<std::vector<std::uint32_t>> namespaces_up_to_nn(Controller& controller, s
 }  // namespace
 
 Result<std::vector<std::uint32_t>> active_namespaces(Controller& controller) {
-  constexpr std::uint32_t kVersion11 = 0x0001'0100;
+  constexpr std::uint32_t kVersion11 = 0x0001'0100, kVersion12 = 0x0001'0200;
   const std::uint64_t deadline_ns = controller.clock().now_ns() + kNamespacesTimeoutMs * kNsPerMs;
-  if (controller.version() < kVersion11) return namespaces_up_to_nn(controller, deadline_ns);
+  const std::uint32_t lists_since = controller.quirks().has(Quirk::identify_cns) ? kVersion12 : kVersion11;
+  if (controller.version() < lists_since) return namespaces_up_to_nn(controller, deadline_ns);
   auto active = listed_namespaces(controller, deadline_ns);
   if (!active) return std::unexpected(active.error());
   return *active ? std::move(**active) : namespaces_up_to_nn(controller, deadline_ns);

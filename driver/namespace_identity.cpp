@@ -29,7 +29,7 @@ std::vector<NsId> parse_ns_descriptors(std::span<const std::byte> page) {
 }
 
 NamespaceIdentity identity_of(std::uint32_t nsid, const IdentifyNamespace& identified,
-                              std::span<const NsId> descriptors) {
+                              std::span<const NsId> descriptors, Quirks quirks) {
   NamespaceIdentity identity{nsid, format_of(identified).lbads, std::to_array(identified.nguid),
                              std::to_array(identified.eui64)};
   for (const NsId& descriptor : descriptors) {
@@ -47,6 +47,11 @@ NamespaceIdentity identity_of(std::uint32_t nsid, const IdentifyNamespace& ident
         if (descriptor.value.size() == 1) identity.command_set = static_cast<CommandSet>(descriptor.value.front());
         break;
     }
+  }
+  if (quirks.has(Quirk::bogus_nid)) {
+    identity.nguid = {};
+    identity.eui64 = {};
+    identity.uuid = {};
   }
   return identity;
 }

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "pollux/driver/quirks.hpp"
 #include "pollux/driver/spec/identify.hpp"
 
 namespace pollux::nvme {
@@ -33,7 +34,8 @@ struct NamespaceIdentity {
   bool operator==(const NamespaceIdentity&) const = default;
 };
 
+// `quirks`: a drive whose identifiers are not to be believed (bogus_nid) has none.
 NamespaceIdentity identity_of(std::uint32_t nsid, const IdentifyNamespace& identified,
-                              std::span<const NsId> descriptors);
+                              std::span<const NsId> descriptors, Quirks quirks = {});
 
 }  // namespace pollux::nvme

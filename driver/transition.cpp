@@ -44,6 +44,7 @@ Result<void> still_ready(Registers& registers) {
 }
 
 Result<bool> Disable::step(std::uint64_t now_ns) {
+  if (now_ns < quiet_until_ns_) return false;
   const auto status = read_csts(registers_);
   if (!status) return std::unexpected(status.error());
   const bool is_ready = csts::kRdy.of(*status) != 0;
@@ -67,8 +68,9 @@ Result<bool> Disable::step(std::uint64_t now_ns) {
       if (const auto written = registers_.write32(reg::kCc, disabled); !written) {
         return std::unexpected(written.error());
       }
+      quiet_until_ns_ = now_ns + delay_ms_ * kNsPerMs;
     }
-    deadline_ns_ = now_ns + bound_ns_;
+    deadline_ns_ = std::max(now_ns, quiet_until_ns_) + bound_ns_;
     stage_ = Stage::wait_not_ready;
     return false;
   }

@@ -21,7 +21,8 @@ inline constexpr std::uint64_t kLongestBoundMs = 300'000;
 // was still becoming ready.
 class Disable {
  public:
-  explicit Disable(Registers& registers) : registers_(registers) {}
+  // `delay_ms`: for so long no register is read after CC.EN was written (Quirk::delay_before_chk_rdy).
+  explicit Disable(Registers& registers, std::uint32_t delay_ms = 0) : registers_(registers), delay_ms_(delay_ms) {}
   Result<bool> step(std::uint64_t now_ns);
   // Whether it was enabled, and without a fatal error, until this began.
   bool was_enabled() const { return was_enabled_; }
@@ -29,6 +30,8 @@ class Disable {
  private:
   enum class Stage : std::uint8_t { look, wait_ready, wait_not_ready };
   Registers& registers_;
+  const std::uint32_t delay_ms_;
+  std::uint64_t quiet_until_ns_ = 0;
   Stage stage_ = Stage::look;
   bool was_enabled_ = true;
   std::uint64_t bound_ns_ = 0;

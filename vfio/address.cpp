@@ -19,6 +19,9 @@ bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
 // In lower case.
 bool is_scheme_char(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; }
 
+// In lower case; names, and what is between them.
+bool is_quirk_char(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '+'; }
+
 // The whole of `digits`, in `base`, or nothing.
 std::optional<std::uint32_t> number(std::string_view digits, int base) {
   std::uint32_t value = 0;
@@ -86,15 +89,26 @@ Result<Address> Address::parse(std::string_view text) {
   const std::size_t first_colon = plain.find(':');
   if (first_colon == std::string_view::npos) return bad(text, without_colon(plain));
 
+  // The last parts, in either order.
   std::string_view body = plain;
-  const std::size_t last_comma = plain.find_last_of(',');
-  const std::size_t last_part = std::max(first_colon, last_comma == std::string_view::npos ? 0 : last_comma) + 1;
-  if (lower(plain.substr(last_part, 3)) == "ns=") {
-    const std::string_view value = plain.substr(last_part + 3);
-    address.nsid = number(value, 10);
-    if (!address.nsid || *address.nsid == 0 || *address.nsid > kMaxNsid)
-      return bad(text, fmt::format("\"ns={}\" is not a namespace id from 1 to {}", value, kMaxNsid));
-    body = plain.substr(0, plain[last_part - 1] == ',' ? last_part - 1 : last_part);
+  for (;;) {
+    const std::size_t last_comma = body.find_last_of(',');
+    const std::size_t last_part = std::max(first_colon, last_comma == std::string_view::npos ? 0 : last_comma) + 1;
+    if (last_part >= body.size()) break;
+    constexpr std::string_view kNs = "ns=", kQuirks = "quirks=";
+    if (!address.nsid && lower(body.substr(last_part, kNs.size())) == kNs) {
+      const std::string_view value = body.substr(last_part + kNs.size());
+      address.nsid = number(value, 10);
+      if (!address.nsid || *address.nsid == 0 || *address.nsid > kMaxNsid)
+        return bad(text, fmt::format("\"ns={}\" is not a namespace id from 1 to {}", value, kMaxNsid));
+    } else if (address.quirks.empty() && lower(body.substr(last_part, kQuirks.size())) == kQuirks) {
+      address.quirks = lower(body.substr(last_part + kQuirks.size()));
+      if (address.quirks.empty() || !std::ranges::all_of(address.quirks, is_quirk_char))
+        return bad(text, fmt::format("\"quirks={}\" is not NAME+NAME", address.quirks));
+    } else {
+      break;
+    }
+    body = body.substr(0, body[last_part - 1] == ',' ? last_part - 1 : last_part);
   }
 
   // A text that begins with a hexadecimal number and a colon is a PCI function; no scheme is spelled in those letters

@@ -52,6 +52,9 @@ Result<std::unique_ptr<Drive>> Drive::open(std::string_view text, const OpenOpti
   const auto address = vfio::Address::parse(text);
   if (!address) return std::unexpected(address.error());
 
+  const auto quirks = nvme::parse_quirks(address->quirks);
+  if (!quirks) return fail(fmt::format("{}: {}", address->text, quirks.error().what), quirks.error().advice);
+
   std::shared_ptr<dma::Space> space = options.space;
   if (space == nullptr) {
     auto made = make_space(*address, options.schemes);
@@ -60,9 +63,11 @@ Result<std::unique_ptr<Drive>> Drive::open(std::string_view text, const OpenOpti
   }
   auto device = space->attach(*address);
   if (!device) return std::unexpected(device.error());
-  auto controller = nvme::Controller::create(
-      std::move(*device), space, *options.clock,
-      {.io_queues = options.io_queues, .shadow_doorbells = options.shadow_doorbells, .away_ms = options.reconnect_ms});
+  auto controller = nvme::Controller::create(std::move(*device), space, *options.clock,
+                                             {.io_queues = options.io_queues,
+                                              .shadow_doorbells = options.shadow_doorbells,
+                                              .quirks = *quirks,
+                                              .away_ms = options.reconnect_ms});
   if (!controller) return std::unexpected(controller.error());
   return std::unique_ptr<Drive>(new Drive(std::move(*controller), *address));
 }
@@ -130,7 +135,7 @@ Result<Namespace> Drive::open_active(std::uint32_t nsid) {
                   "give it a format without protection information (nvme format --pi=0), which erases it");
   }
 
-  const nvme::NamespaceIdentity identity = nvme::identity_of(nsid, id, *descriptors);
+  const nvme::NamespaceIdentity identity = nvme::identity_of(nsid, id, *descriptors, controller_->quirks());
   Namespace ns;
   ns.controller = controller_->id();
   ns.nsid = nsid;

@@ -5,6 +5,7 @@
 #include "pollux/driver/spec/identify.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/tools/pollux/info.hpp"
+#include "pollux/vfio/pci_config.hpp"
 
 namespace pollux::cli {
 namespace {
@@ -31,6 +32,22 @@ Tree identity_of(nvme::Controller& controller) {
   facts["volatile_write_cache"] = (identity.vwc & 1) != 0;
   facts["host_memory_buffer_bytes"] = std::uint64_t{identity.hmpre} * kPageUnitBytes;
   return facts;
+}
+
+// A line each: what the drive does otherwise than it says, and whose kind that is, or that the address says so.
+Tree quirks_of(nvme::Controller& controller) {
+  const auto ids = vfio::read_ids(controller.device());
+  const nvme::QuirkRow* const row = ids ? nvme::quirk_row_of(ids->vendor, ids->device) : nullptr;
+  Tree lines = Tree::array();
+  for (const nvme::QuirkMeaning& one : nvme::quirk_meanings()) {
+    if (!controller.quirks().has(one.quirk)) continue;
+    const bool is_known = row != nullptr && row->quirks.has(one.quirk);
+    lines.push_back(
+        {{"name", one.name},
+         {"because", is_known ? fmt::format("{}: {}", row->drive, row->why) : std::string("the address says so")},
+         {"effect", one.meaning}});
+  }
+  return lines;
 }
 
 Tree cap_of(std::uint64_t cap) {
@@ -150,6 +167,7 @@ Result<void> add_namespaces(Tree& tree, nvme::Controller& controller) {
 
 Result<void> add_controller(Tree& tree, nvme::Controller& controller) {
   tree["controller"] = identity_of(controller);
+  if (const Tree quirks = quirks_of(controller); !quirks.empty()) tree["quirks"] = quirks;
   if (auto added = add_registers(tree, controller); !added) return added;
   tree["queues"] = {{"io_queue_pairs_granted", controller.io_queue_limit()},
                     {"entries_max", nvme::cap::kMqes.of(controller.cap()) + 1}};

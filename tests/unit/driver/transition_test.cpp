@@ -155,6 +155,28 @@ TEST_CASE("what a controller asks for beyond five minutes is not waited for, and
   CHECK(bench.clock.now_ < 301 * kSecondNs);
 }
 
+TEST_CASE("a drive whose registers must not be read right after it was disabled is left alone for as long") {
+  Bench bench;
+  constexpr std::uint64_t kDelayNs = 2'300 * kNsPerMs, kStart = 1;
+  bench.device.set64(reg::kCap, plain_cap(1));
+  bench.device.word(reg::kVs) = 0x0001'0400;
+  bench.device.word(reg::kCc) = 1;
+  bench.device.word(reg::kCsts) = 1;
+  Disable machine(bench.registers, 2'300);
+  REQUIRE_FALSE(*machine.step(kStart));
+  CHECK(cc::kEn.of(bench.device.word(reg::kCc)) == 0);
+  bench.device.word(reg::kCsts) = kAllOnes;  // what would be read in the meantime
+  for (const std::uint64_t passed_ns : {std::uint64_t{1}, kDelayNs / 2, kDelayNs - 1}) {
+    const auto step = machine.step(kStart + passed_ns);
+    REQUIRE(step);
+    CHECK_FALSE(*step);
+  }
+  bench.device.word(reg::kCsts) = 0;
+  const auto done = machine.step(kStart + kDelayNs);
+  REQUIRE(done);
+  CHECK(*done);
+}
+
 TEST_CASE("what pollux cannot drive is refused before it is enabled") {
   Bench bench;
   const char* word = "";

@@ -46,6 +46,24 @@ TEST_CASE("info tells of a controller that grants no I/O queue, as of any other"
   CHECK(ended.err.find("nsid 1  command set NVM  blocks 2048") != std::string::npos);
 }
 
+TEST_CASE(
+    "info shows which quirks apply, why, and what is done about them; a name that is none is answered with those that "
+    "are") {
+  const Ended plain = pollux("info soft:size=1MiB", "/dev/stdout");
+  CHECK(plain.code == 0);
+  CHECK(plain.err.find("quirks") == std::string::npos);
+  const Ended asked = pollux("info soft:size=1MiB,quirks=bogus_nid+disable_write_zeroes", "/dev/stdout");
+  INFO(asked.err);
+  CHECK(asked.code == 0);
+  CHECK(asked.err.find("name bogus_nid  because the address says so  effect NGUID, EUI64 and UUID") !=
+        std::string::npos);
+  CHECK(asked.err.find("name disable_write_zeroes") != std::string::npos);
+  const Ended wrong = pollux("info soft:size=1MiB,quirks=slow", "/dev/stdout");
+  CHECK(wrong.code == 1);
+  CHECK(wrong.err.find("there is no quirk \"slow\": known are bogus_nid, no_ns_desc_list") != std::string::npos);
+  CHECK(std::count(wrong.err.begin(), wrong.err.end(), '\n') == 1);
+}
+
 TEST_CASE("an address of another program's is answered with ours") {
   const auto words = GENERATE("info nvme://0000:02:00.0/1", "info pci-0000:02:00.0-nvme-1", "doctor 0000:02:00:0");
   const Ended ended = pollux(words);

@@ -82,6 +82,32 @@ TEST_CASE("ns=N as the last part names the namespace and leaves the target") {
   CHECK(alone->nsid == 3u);
 }
 
+TEST_CASE("quirks= as a last part, beside ns= in either order, is for the driver") {
+  for (const char* text :
+       {"02:00.0,quirks=bogus_nid+identify_cns,ns=2", "02:00.0,ns=2,quirks=BOGUS_NID+identify_cns"}) {
+    const auto pci = Address::parse(text);
+    REQUIRE(pci);
+    CHECK(pci->target == "0000:02:00.0");
+    CHECK(pci->nsid == 2u);
+    CHECK(pci->quirks == "bogus_nid+identify_cns");
+  }
+  const auto token = Address::parse("02:00.1,vf_token=01234567-89ab-cdef-0123-456789abcdef,quirks=bogus_nid");
+  REQUIRE(token);
+  CHECK(token->vf_token == "01234567-89ab-cdef-0123-456789abcdef");
+  CHECK(token->quirks == "bogus_nid");
+  const auto soft = Address::parse("soft:size=1GiB,quirks=bogus_nid");
+  REQUIRE(soft);
+  CHECK(soft->target == "size=1GiB");
+  const auto alone = Address::parse("soft:quirks=bogus_nid");
+  REQUIRE(alone);
+  CHECK(alone->target.empty());
+  CHECK(Address::parse("soft:quirks=a,size=1GiB")->quirks.empty());
+  for (const std::string bad : {"", "a b", "a;b", "a:b"})
+    CHECK(refusal("02:00.0,quirks=" + bad).find("\"quirks=" + bad + "\" is not NAME+NAME") != std::string::npos);
+  CHECK_FALSE(Address::parse("02:00.0,quirks=a,quirks=b"));
+  CHECK_FALSE(Address::parse("02:00.0,ns=1,ns=2"));
+}
+
 TEST_CASE("ns= before the last part is the backend's to read") {
   const auto soft = Address::parse("soft:ns=3,size=1GiB");
   REQUIRE(soft);
