@@ -1,6 +1,7 @@
 #include "pollux/vfio/readiness.hpp"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -35,6 +36,17 @@ Error explain_missing_node(int os_error, std::string what, std::string_view node
 
 std::string load_module(const Sysfs& sysfs, std::string_view module) {
   return fmt::format("run \"modprobe {}\" as root{}", module, in_container(sysfs) ? ", on the host" : "");
+}
+
+// Nobody is told to end the program that asks. What else of a group it may open goes into the same address space.
+std::string advice_for_holders(const Sysfs& sysfs, unsigned group, const std::vector<Process>& holders) {
+  const int self = getpid();
+  if (std::ranges::none_of(holders, [&](const Process& one) { return one.pid == self; }))
+    return "end " + describe(holders);
+  const auto members = sysfs.group_members(group);
+  const auto drives = std::ranges::count_if(members, [](const PciFunction& member) { return member.is_nvm(); });
+  return drives > 1 ? "this process has it open: open the drives of a group in one address space"
+                    : "this process has it open already";
 }
 
 }  // namespace
@@ -210,10 +222,10 @@ Error explain_group_open(const Sysfs& sysfs, unsigned group, const std::string& 
                                     "next boot",
                                     bdf, node));
     case EBUSY: {
-      const std::string holders = describe(group_holders(sysfs, group));
+      const auto holders = group_holders(sysfs, group);
       return with_errno(os_error, fmt::format("{}, the IOMMU group of {}, is in use", node, bdf),
                         holders.empty() ? fmt::format("end it; \"fuser {}\" as root names it", node)
-                                        : fmt::format("end {}", holders));
+                                        : advice_for_holders(sysfs, group, holders));
     }
     case ENOENT:
       return explain_missing_node(os_error, fmt::format("there is no {}, the IOMMU group of {}", node, bdf), node);
@@ -305,7 +317,7 @@ Error explain_bind_iommufd(const Sysfs& sysfs, const PciFunction& function, int 
   const auto holders = group_holders(sysfs, *function.group);
   if (!holders.empty())
     return with_errno(os_error, what + ": its IOMMU group is in use",
-                      fmt::format("end {}, or open both drives in one address space", describe(holders)));
+                      advice_for_holders(sysfs, *function.group, holders));
   if (os_error == EPERM)
     return with_errno(os_error, what + ": its IOMMU group is in use, or the platform has no interrupt remapping",
                       "the latter may be switched on in the firmware; or, where the device is trusted, write 1 to "

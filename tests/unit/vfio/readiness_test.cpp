@@ -1,5 +1,7 @@
 #include "pollux/vfio/readiness.hpp"
 
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <cerrno>
 
@@ -131,6 +133,25 @@ TEST_CASE("a busy group names the process that has it, where /proc shows it") {
   CHECK(says(known, "end fio (pid 4711)"));
   CHECK_FALSE(says(known, "bash"));
   CHECK(says(explain_group_open(machine.sysfs(), 4, kBdf, EBUSY), "fuser /dev/vfio/4"));
+}
+
+TEST_CASE("a program that has the group itself is not told to end itself, nor of a second drive where there is one") {
+  FakeMachine machine;
+  machine.add_function(kBdf, "1cc1:0021", "010802", "vfio-pci", 3);
+  machine.add_process(getpid(), "pollux-bench", "/dev/vfio/3");
+  const auto function = machine.sysfs().function(kBdf);
+  REQUIRE(function);
+  const auto both = [&](std::string_view text) {
+    for (const auto& error : {explain_group_open(machine.sysfs(), 3, kBdf, EBUSY),
+                              explain_bind_iommufd(machine.sysfs(), *function, EBUSY)}) {
+      CAPTURE(error.message());
+      CHECK(says(error, text));
+      CHECK_FALSE(says(error, "end "));
+    }
+  };
+  both("this process has it open already");
+  machine.add_function("0000:02:00.1", "1cc1:0021", "010802", "vfio-pci", 3);
+  both("open the drives of a group in one address space");
 }
 
 TEST_CASE("a group is busy while a process has it open") {
