@@ -105,6 +105,15 @@ Result<std::vector<std::uint32_t>> active_namespaces(Controller& controller) {
   return *active ? std::move(**active) : namespaces_up_to_nn(controller, deadline_ns);
 }
 
+std::vector<std::uint32_t> allocated_namespaces(Controller& controller) {
+  if ((controller.identity().oacs & oacs::kNamespaceManagement) == 0) return {};
+  std::vector<std::uint32_t> page(kNsListEntries);
+  const auto status = ask(controller, Cns::allocated_ns_list, 0, std::as_writable_bytes(std::span(page)));
+  if (!status || !status->ok()) return {};
+  page.erase(std::ranges::find(page, 0u), page.end());
+  return page;
+}
+
 Result<IdentifyNamespace> identify_namespace(Controller& controller, std::uint32_t nsid) {
   IdentifyNamespace ns{};
   const auto status = ask(controller, Cns::ns, nsid, std::as_writable_bytes(std::span(&ns, 1)));

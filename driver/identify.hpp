@@ -23,6 +23,10 @@ inline constexpr std::uint32_t kNamespacesTimeoutMs = 60'000;
 // of 1..NN.
 Result<std::vector<std::uint32_t>> active_namespaces(Controller& controller);
 
+// Namespaces that exist in the subsystem, attached to this controller or not, ascending, 1024 at most; empty where the
+// controller has no namespace management, or does not tell. Source: NVMe base 2.0c, 5.17.2, CNS 10h.
+std::vector<std::uint32_t> allocated_namespaces(Controller& controller);
+
 // All zeros for a namespace that is not active.
 Result<IdentifyNamespace> identify_namespace(Controller& controller, std::uint32_t nsid);
 

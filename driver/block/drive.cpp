@@ -75,7 +75,7 @@ Result<std::unique_ptr<Drive>> Drive::open(std::string_view text, const OpenOpti
 Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
   const auto active = nvme::active_namespaces(*controller_);
   if (!active) return std::unexpected(active.error());
-  if (active->empty()) return fail(address_.text + ": the controller has no active namespace", "create one");
+  if (active->empty()) return no_namespace();
   if (nsid == 0) nsid = address_.nsid.value_or(0);
   if (nsid == 0) return open_first(*active);
   if (!std::binary_search(active->begin(), active->end(), nsid)) {
@@ -83,6 +83,19 @@ Result<Namespace> Drive::open_namespace(std::uint32_t nsid) {
                 fmt::format("active: {}", fmt::join(*active, ", ")));
   }
   return open_active(nsid);
+}
+
+// Namespaces may be there, and attached to no controller, or to others alone.
+std::unexpected<Error> Drive::no_namespace() {
+  const std::string what = address_.text + ": the controller has no active namespace";
+  const auto there = nvme::allocated_namespaces(*controller_);
+  if (!there.empty())
+    return fail(fmt::format("{}; detached: {}", what, fmt::join(there, ", ")),
+                fmt::format("attach one: nvme attach-ns --namespace-id={} --controllers={}", there.front(),
+                            std::uint16_t{controller_->identity().cntlid}));
+  if ((controller_->identity().oacs & nvme::oacs::kNamespaceManagement) == 0)
+    return fail(what, "no command makes one on this drive: its vendor has tools for it");
+  return fail(what, "create one (nvme create-ns), and attach it (nvme attach-ns)");
 }
 
 // The error, where none can be driven, is that of the first.

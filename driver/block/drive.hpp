@@ -81,6 +81,7 @@ class Drive {
   Drive(std::unique_ptr<nvme::Controller> controller, vfio::Address address)
       : controller_(std::move(controller)), address_(std::move(address)) {}
 
+  std::unexpected<Error> no_namespace();
   Result<Namespace> open_first(std::span<const std::uint32_t> active);
   Result<Namespace> open_active(std::uint32_t nsid);
 

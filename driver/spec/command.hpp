@@ -92,6 +92,7 @@ enum class Cns : std::uint8_t {
   ns_descriptors = 0x03,
   command_set_controller = 0x06,
   command_set_active_ns_list = 0x07,
+  allocated_ns_list = 0x10,
   primary_controller_capabilities = 0x14,
   secondary_controller_list = 0x15,
 };

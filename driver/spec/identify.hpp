@@ -154,6 +154,7 @@ static_assert(sizeof(IdentifyControllerNvm) == kIdentifyBytes);
 
 // Bits of IdentifyController::oacs and ::oncs.
 namespace oacs {
+inline constexpr std::uint16_t kNamespaceManagement = 1u << 3;
 inline constexpr std::uint16_t kDoorbellBufferConfig = 1u << 8;
 }  // namespace oacs
 namespace oncs {

@@ -96,6 +96,37 @@ TEST_CASE("whatever status refuses the list, the namespaces up to NN are looked 
   CHECK(active_of(*drive) == Nsids{1, 4});
 }
 
+TEST_CASE("a drive without an active namespace is told whether there is one to attach, one to make, or neither") {
+  Nsids there;
+  const auto drive = open("test:", [&](PlayedController& controller) {
+    controller.identity.cntlid = 7;
+    controller.identify = [&](const Command& command, std::byte* page) {
+      if (cns_of(command) != Cns::allocated_ns_list) return PlayedNamespaces{}(command, page);
+      std::memcpy(page, there.data(), there.size() * 4);
+      return Status{};
+    };
+    controller.identity.oacs = oacs::kNamespaceManagement;
+  });
+  const auto said = [&] {
+    const auto ns = drive->open_namespace();
+    REQUIRE_FALSE(ns);
+    return ns.error().message();
+  };
+  CHECK(said().find("create one (nvme create-ns), and attach it") != std::string::npos);
+  there = {3, 5};
+  CHECK(
+      said().find("no active namespace; detached: 3, 5: attach one: nvme attach-ns --namespace-id=3 --controllers=7") !=
+      std::string::npos);
+  CHECK(said().find("create") == std::string::npos);
+}
+
+TEST_CASE("a drive that knows no namespace management is not told to make a namespace") {
+  const auto drive = open("test:", [](PlayedController& controller) { controller.identify = PlayedNamespaces{}; });
+  const auto ns = drive->open_namespace();
+  REQUIRE_FALSE(ns);
+  CHECK(ns.error().message().find("create") == std::string::npos);
+}
+
 TEST_CASE("a namespace up to NN that Identify refuses is not there, and costs the others nothing") {
   const auto drive = open("test:", [](PlayedController& controller) {
     controller.identity.nn = 4;
