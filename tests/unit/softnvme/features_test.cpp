@@ -70,6 +70,26 @@ TEST_CASE("what a feature cannot be is refused with the status of the specificat
   CHECK(host.violation_count() == 0);
 }
 
+// NVMe base 2.0c, 3.2.1: an NSID that is none is an invalid namespace, one that is inactive an invalid field.
+TEST_CASE("a feature of a namespace is asked for and set on one that is active") {
+  RawHost host({.second_namespace = true});  // NSID 1 and 3
+  host.enable();
+  const auto answer = [&](std::uint32_t nsid) {
+    nvme::Command asked = get(5);
+    asked.nsid = nsid;
+    const StatusCode got = host.admin_status(asked);
+    if (nsid != nvme::kNsidAll) CHECK(host.admin_status(set(5, 0, nsid)) == got);
+    return got;
+  };
+  CHECK(answer(1) == StatusCode::success);
+  CHECK(answer(3) == StatusCode::success);
+  CHECK(answer(2) == StatusCode::invalid_field);
+  CHECK(answer(0) == StatusCode::invalid_namespace_or_format);
+  CHECK(answer(4) == StatusCode::invalid_namespace_or_format);
+  CHECK(answer(nvme::kNsidAll) == StatusCode::invalid_namespace_or_format);
+  CHECK(host.violation_count() == 0);
+}
+
 struct HmbSetup {
   RawHost host;
   std::uint64_t list;

@@ -35,7 +35,7 @@ Reply AdminCommands::get_features(const nvme::Command& command) {
   const auto select = static_cast<FeatureSelect>(nvme::features::kSel.of(command.cdw10));
   if (select > FeatureSelect::capabilities) return refuse(StatusCode::invalid_field);
   if (namespace_specific(id) && state_.find_namespace(command.nsid) == nullptr) {
-    return refuse(StatusCode::invalid_namespace_or_format);
+    return refuse(state_.why_absent(command.nsid));
   }
   // Nothing is saveable: what is saved is the default (5.15).
   const Features defaults(state_.config);
@@ -90,7 +90,7 @@ Reply AdminCommands::set_features(const nvme::Command& command) {
   if (nvme::features::kSv.of(command.cdw10) != 0) return refuse(StatusCode::feature_not_saveable);
   if (namespace_specific(id)) {
     if (command.nsid != nvme::kNsidAll && state_.find_namespace(command.nsid) == nullptr) {
-      return refuse(StatusCode::invalid_namespace_or_format);
+      return refuse(state_.why_absent(command.nsid));
     }
   } else if (command.nsid != 0 && command.nsid != nvme::kNsidAll) {
     return refuse(StatusCode::feature_not_ns_specific);

@@ -1,6 +1,7 @@
 // Everything that the parts of one controller share. The Controller owns it; admin and I/O commands work on it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -47,6 +48,14 @@ struct State {
       if (ns.nsid == nsid && ns.block_count != 0) return &ns;
     }
     return nullptr;
+  }
+
+  // The status of an admin command that needs a namespace and names one that is not there: an inactive one below the
+  // largest, or an NSID that is none. NVMe base 2.0c, 3.2.1.
+  nvme::StatusCode why_absent(std::uint32_t nsid) const {
+    const bool inactive =
+        std::ranges::any_of(config.namespaces, [&](const NamespaceConfig& ns) { return nsid != 0 && nsid <= ns.nsid; });
+    return inactive ? nvme::StatusCode::invalid_field : nvme::StatusCode::invalid_namespace_or_format;
   }
 
   PrpWalk walk(const nvme::Command& command, std::uint64_t length, Access access) {
