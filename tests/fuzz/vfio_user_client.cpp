@@ -38,8 +38,15 @@ struct Folder {
 class Driver {
  public:
   Driver(dma::Space& space, vfio::Device& device) : space_(space), device_(device) {
-    must(file_ && eventfd_ && memory_, "descriptors and memory");
-    std::memset(memory_.get(), 0, kMemoryBytes);
+    must(file_ && eventfd_ && memory_ != MAP_FAILED, "descriptors and memory");
+    must(ftruncate(file_.get(), kMemoryBytes) == 0, "a file");
+    void* const shared = mmap(inner(), kMemoryBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file_.get(), 0);
+    must(shared == inner(), "memory that is shared");
+  }
+  Driver(const Driver&) = delete;
+  ~Driver() {
+    registrations_.clear();
+    munmap(memory_, 3 * kMemoryAlignment);
   }
 
   void act(std::uint8_t action) {
@@ -63,7 +70,7 @@ class Driver {
         break;
       }
       case 4:
-        if (auto one = space_.register_memory(memory_.get(), kMemoryBytes - action / 12 * 512, file_.get()))
+        if (auto one = space_.register_memory(inner(), kMemoryBytes - action / 12 * 512, file_.get()))
           registrations_.push_back(std::move(*one));
         break;
       case 5:
@@ -108,15 +115,16 @@ class Driver {
       if (const auto doorbell = registers_->doorbell(offset)) doorbell->ring(1);
   }
 
-  static void* allocate() {
-    void* memory = nullptr;
-    return posix_memalign(&memory, kMemoryAlignment, kMemoryBytes) == 0 ? memory : nullptr;
+  // Aligned, and with nothing around it: a step beside it ends the process.
+  void* inner() const {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory_) + kMemoryAlignment;
+    return reinterpret_cast<void*>((address + kMemoryAlignment - 1) & ~(kMemoryAlignment - 1));
   }
 
   dma::Space& space_;
   vfio::Device& device_;
-  // All that a server may reach, on the heap: a step beside it is seen.
-  std::unique_ptr<void, decltype(&std::free)> memory_{allocate(), std::free};
+  // All that a server may reach lies in here.
+  void* const memory_ = mmap(nullptr, 3 * kMemoryAlignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   vfio::FileDescriptor file_{memfd_create("memory", MFD_CLOEXEC)};
   vfio::FileDescriptor eventfd_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::vector<dma::Registration> registrations_;
