@@ -33,6 +33,7 @@ std::shared_ptr<Space> Space::create(std::unique_ptr<vfio::IoAddressSpace> io) {
 }
 
 Mappings Space::mappings() {
+  if (!opener_.is_this_process()) return {};
   const std::lock_guard lock(mutex_);
   Mappings all = mappings_;
   all.insert(only_read_.begin(), only_read_.end());
@@ -40,6 +41,7 @@ Mappings Space::mappings() {
 }
 
 Result<std::unique_ptr<vfio::Device>> Space::attach(const vfio::Address& address) {
+  if (!opener_.is_this_process()) return vfio::not_the_opener("the address space");
   const std::lock_guard lock(mutex_);
   Result<std::unique_ptr<vfio::Device>> device = io_->attach(address);
   if (!device) return device;
@@ -51,6 +53,7 @@ Result<std::unique_ptr<vfio::Device>> Space::attach(const vfio::Address& address
 }
 
 Result<Buffer> Space::allocate(std::uint64_t size_bytes) {
+  if (!opener_.is_this_process()) return vfio::not_the_opener("the address space");
   const vfio::MemoryDemands demands = io_->demands();
   const bool physical = demands.physical_addresses;
   if (const std::uint64_t odd = size_bytes % demands.unit_bytes; odd != 0) size_bytes += demands.unit_bytes - odd;
@@ -79,6 +82,7 @@ Result<Registration> Space::register_memory(const void* data, std::uint64_t size
 }
 
 Result<Registration> Space::register_pages(vfio::DmaMapping memory) {
+  if (!opener_.is_this_process()) return vfio::not_the_opener("the address space");
   const std::lock_guard lock(mutex_);
   const std::uint64_t granule = 1ull << std::countr_zero(page_sizes());
   const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(memory.address);
@@ -181,6 +185,7 @@ Error Space::explain(Error error, std::uint64_t size_bytes) const {
 }
 
 void Space::unregister(Mappings::iterator mapping) noexcept {
+  if (!opener_.is_this_process()) return;
   const std::lock_guard lock(mutex_);
   if (--mapping->second.registrations != 0) return;
   const Mapping gone = mapping->second;

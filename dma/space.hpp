@@ -1,6 +1,7 @@
 // An I/O address space together with its one IOVA allocator: where memory becomes reachable for devices. Several
 // controllers may share one. Safe from any thread; held by shared_ptr, because buffers and drives keep it alive. Where
-// the IoAddressSpace goes by physical addresses the allocator stays idle: memory is mapped where it lies.
+// the IoAddressSpace goes by physical addresses the allocator stays idle: memory is mapped where it lies. In a child
+// that was forked every call here is an error, and buffers and registrations end without a word to the device.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include "pollux/dma/memory.hpp"
 #include "pollux/dma/slice.hpp"
 #include "pollux/vfio/device.hpp"
+#include "pollux/vfio/process.hpp"
 
 namespace pollux::dma {
 
@@ -126,6 +128,7 @@ class Space : public std::enable_shared_from_this<Space> {
   void unregister(Mappings::iterator mapping) noexcept;
 
   const SpaceId id_;
+  const vfio::Opener opener_;
   std::unique_ptr<vfio::IoAddressSpace> io_;
   std::mutex mutex_;  // guards what follows, and keeps it in step with what is mapped and attached
   IovaAllocator allocator_;

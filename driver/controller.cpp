@@ -29,20 +29,28 @@ std::string text_of(std::span<const char> field) {
 }  // namespace
 
 Controller::Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock,
-                       const Wants& wants)
-    : id_(next_id()), space_(std::move(space)), device_(std::move(device)), clock_(clock), wants_(wants) {}
+                       const Wants& wants, vfio::OwnWord pulse)
+    : id_(next_id()),
+      space_(std::move(space)),
+      device_(std::move(device)),
+      clock_(clock),
+      wants_(wants),
+      pulse_word_(std::move(pulse)) {}
 
 Result<std::unique_ptr<Controller>> Controller::create(std::unique_ptr<vfio::Device> device,
                                                        std::shared_ptr<dma::Space> space, Clock& clock,
                                                        const Wants& wants) {
-  std::unique_ptr<Controller> controller(new Controller(std::move(device), std::move(space), clock, wants));
+  auto pulse = vfio::OwnWord::create(Pulse::make(0, Pulse::Phase::down, 0).word);
+  if (!pulse) return std::unexpected(pulse.error());
+  std::unique_ptr<Controller> controller(
+      new Controller(std::move(device), std::move(space), clock, wants, std::move(*pulse)));
   if (const auto started = controller->start(); !started) return controller->error(started.error());
   return controller;
 }
 
 Controller::~Controller() {
   // What cannot be disabled is cut off from memory, before the rings and the mappings go.
-  if (state_ == State::up) (void)shutdown();
+  if (opened_here() && state_ == State::up) (void)shutdown();
 }
 
 Result<void> Controller::start() {
@@ -141,6 +149,7 @@ Result<void> Controller::bring_up() {
 }
 
 Result<void> Controller::shutdown() {
+  if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   if (state_ == State::lost) return lost();
   if (state_ == State::down) return {};
@@ -198,6 +207,7 @@ bool Controller::describes_namespaces() const {
 std::uint32_t Controller::max_queue_entries() const { return static_cast<std::uint32_t>(cap::kMqes.of(cap_)) + 1; }
 
 Result<AdminResult> Controller::admin(const Command& command, std::span<std::byte> data, DataDirection direction) {
+  if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   if (const auto room = room_for_setting(command); !room) return error(room.error());
   auto result = admin_locked(command, data, direction);
@@ -242,6 +252,7 @@ Result<AdminResult> Controller::admin_locked(const Command& command, std::span<s
 }
 
 Result<std::uint32_t> Controller::read_register32(std::uint32_t offset) {
+  if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   if (state_ == State::lost) return lost();
   return registers_->read32(offset);

@@ -29,6 +29,7 @@
 #include "pollux/vfio/clock.hpp"
 #include "pollux/vfio/device.hpp"
 #include "pollux/vfio/eventfd.hpp"
+#include "pollux/vfio/process.hpp"
 
 namespace pollux::nvme {
 
@@ -118,6 +119,9 @@ class Controller {
   std::optional<Event> take_event();
   static constexpr std::size_t kMaxEvents = 64;
 
+  // False in a child that was forked: there every call that would reach the controller is an error, or does nothing.
+  bool opened_here() const noexcept { return opener_.is_this_process(); }
+
   // Tells this controller from every other that the process opens, before or after.
   std::uint64_t id() const { return id_; }
 
@@ -183,7 +187,8 @@ class Controller {
   void parked() noexcept { live_queues_.fetch_sub(1, std::memory_order_release); }
 
  private:  // but for the constructor and start(), with the lock held
-  Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock, const Wants& wants);
+  Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock, const Wants& wants,
+             vfio::OwnWord pulse);
   Result<void> start();
   Result<void> bring_up();
   Result<void> disable();
@@ -217,8 +222,10 @@ class Controller {
   std::uint64_t epoch() const noexcept { return Pulse{pulse_.load(std::memory_order_relaxed)}.epoch(); }
   std::unexpected<Error> error(const Error& why) const;
   std::unexpected<Error> lost() const;
+  std::unexpected<Error> not_ours() const { return vfio::not_the_opener(device_->address().text); }
 
   const std::uint64_t id_;
+  const vfio::Opener opener_;
   std::shared_ptr<dma::Space> space_;  // outlives the device
   std::unique_ptr<vfio::Device> device_;
   Clock& clock_;
@@ -258,7 +265,8 @@ class Controller {
   std::uint64_t away_since_ns_ = 0;
   bool cache_may_be_lost_ = false;  // since the controller was up last
 
-  std::atomic<std::uint64_t> pulse_{Pulse::make(0, Pulse::Phase::down, 0).word};
+  vfio::OwnWord pulse_word_;  // a child that was forked finds no epoch in it
+  std::atomic<std::uint64_t>& pulse_ = *pulse_word_;
   std::atomic<unsigned> live_queues_ = 0;        // created, and their owners not parked
   std::atomic<std::uint64_t> reset_wanted_ = 0;  // the epoch that shall end
   struct AbortWanted {

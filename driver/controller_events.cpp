@@ -25,6 +25,7 @@ std::size_t log_bytes(LogId id) {
 }  // namespace
 
 std::optional<Event> Controller::take_event() {
+  if (!opened_here()) return std::nullopt;
   const std::lock_guard lock(mutex_);
   if (events_.empty()) return std::nullopt;
   Event event = std::move(events_.front());

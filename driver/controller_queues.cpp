@@ -8,6 +8,7 @@
 namespace pollux::nvme {
 
 Result<std::uint16_t> Controller::take_queue_id() {
+  if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   const auto free = std::find_if(queue_ids_.begin(), queue_ids_.end(), [](const QueueId& id) { return !id.taken; });
   if (io_queue_limit_ == 0) {
@@ -26,11 +27,13 @@ Result<std::uint16_t> Controller::take_queue_id() {
 }
 
 bool Controller::uses_shadow_doorbells() {
+  if (!opened_here()) return false;
   const std::lock_guard lock(mutex_);
   return uses_shadows_;
 }
 
 Result<Doorbells> Controller::doorbells(std::uint16_t qid) {
+  if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   const auto dstrd = static_cast<unsigned>(cap::kDstrd.of(cap_));
   const auto find = [&](std::uint64_t offset) -> Result<Doorbell> {
@@ -46,6 +49,7 @@ Result<Doorbells> Controller::doorbells(std::uint16_t qid) {
 }
 
 Result<QueueInterrupt> Controller::interrupt(std::uint16_t qid) {
+  if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   if (const auto on = turn_interrupts_on(); !on) return error(on.error());
   // The admin queue is polled, and needs its vector 0 least: it is shared only where there is no other.
@@ -84,11 +88,13 @@ Result<void> Controller::turn_interrupts_on() {
 }
 
 Result<std::uint64_t> Controller::create_queue(const IoQueue& queue) {
+  if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   return create_queue_locked(queue);
 }
 
 std::optional<Result<std::uint64_t>> Controller::try_create_queue(const IoQueue& queue) {
+  if (!opened_here()) return std::nullopt;
   const std::unique_lock lock(mutex_, std::try_to_lock);
   if (!lock) return std::nullopt;
   return create_queue_locked(queue);
@@ -133,6 +139,7 @@ Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
 }
 
 void Controller::release_queue(std::uint16_t qid) noexcept {
+  if (!opened_here()) return;
   const std::lock_guard lock(mutex_);
   QueueId& id = queue_ids_.at(qid - 1u);
   const bool may_exist = state_ == State::up && id.epoch == epoch();

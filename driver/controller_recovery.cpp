@@ -12,6 +12,7 @@
 namespace pollux::nvme {
 
 Result<void> Controller::poll() {
+  if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   if (wanted_back_ && wanted_back_->drain() != 0) {
     if (state_ == State::lost) {
@@ -148,6 +149,7 @@ void Controller::stop_owners() noexcept {
 }
 
 Result<void> Controller::reset(ResetReach reach) {
+  if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   auto done = reset_locked(reach);
   if (!done) return error(done.error());

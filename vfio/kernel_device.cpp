@@ -68,11 +68,11 @@ Result<std::unique_ptr<KernelDevice>> KernelDevice::create(FileDescriptor file, 
 
 KernelDevice::~KernelDevice() {
   file_ = FileDescriptor();
-  if (space_ != nullptr) space_->device_closed(group_, false);
+  if (space_ != nullptr && opener_.is_this_process()) space_->device_closed(group_, false);
 }
 
 void KernelDevice::release() noexcept {
-  if (released_) return;
+  if (released_ || !opener_.is_this_process()) return;
   // A mapping that is left keeps the device open until its holder goes: until then it reaches no memory at least.
   if (cover() != 0) (void)set_bus_master(*this, false);
   // Another thread may be about to write a doorbell by call: the number must not become somebody else's file.

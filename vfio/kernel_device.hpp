@@ -20,6 +20,7 @@
 #include "pollux/vfio/file_descriptor.hpp"
 #include "pollux/vfio/kernel_info.hpp"
 #include "pollux/vfio/kernel_space.hpp"
+#include "pollux/vfio/process.hpp"
 
 namespace pollux::vfio {
 
@@ -78,6 +79,7 @@ class KernelDevice final : public Device {
   int uncover() noexcept;
   std::vector<int> hot_reset_groups(std::span<const std::byte> info, std::string& foreign) const;
 
+  const Opener opener_;
   FileDescriptor file_;
   Address address_;
   unsigned group_;

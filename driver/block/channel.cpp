@@ -47,13 +47,14 @@ Submit Channel::write(std::uint64_t lba, const dma::Slice& from, Callback done, 
 // business of transfer_other(): so this needs no more than a glance at each.
 inline Submit Channel::transfer(Operation operation, std::uint64_t lba, const dma::Slice& data, Callback done,
                                 void* context) noexcept {
+  if (takes_.load(std::memory_order_relaxed) != data.space || done == nullptr) [[unlikely]]
+    return transfer_other(operation, lba, data, done, context);
   const std::uint64_t last = (data.size_bytes >> block_shift_) - 1;  // of the blocks; none: beyond everything
   const std::uint64_t page = data.iova & ~(nvme::kPageBytes - 1);
   const std::uint64_t last_page = (data.iova + data.size_bytes - 1) & ~(nvme::kPageBytes - 1);
   const bool ordinary = last < max_blocks_ && (data.size_bytes & block_mask_) == 0 && lba < ns_.block_count &&
                         last < ns_.block_count - lba && (lba & boundary_mask_) + last <= boundary_mask_ &&
-                        (data.iova & 3) == 0 && last_page - page <= nvme::kPageBytes && data.space == takes_ &&
-                        done != nullptr;
+                        (data.iova & 3) == 0 && last_page - page <= nvme::kPageBytes;
   if (!ordinary) [[unlikely]]
     return transfer_other(operation, lba, data, done, context);
   const nvme::Prps prps{data.iova, last_page == page ? 0 : last_page};
@@ -70,7 +71,7 @@ Submit Channel::transfer_other(Operation operation, std::uint64_t lba, const dma
   if (blocks == 0 || (data.size_bytes & block_mask_) != 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
   if ((data.iova & 3) != 0) return Submit::misaligned;
-  if (!live()) return refusal_;
+  if (!live()) return refusal();
   if (blocks > max_blocks_ || blocks > to_boundary(lba)) return split(operation, lba, blocks, data, done, context);
   return send(operation, lba, static_cast<std::uint32_t>(blocks), data, done, context) ? Submit::accepted
                                                                                        : Submit::queue_full;
@@ -96,7 +97,7 @@ inline Submit Channel::transfer(Operation operation, std::uint64_t lba, std::spa
   const std::uint64_t blocks = bytes >> block_shift_;
   if (blocks == 0 || blocks << block_shift_ != bytes || blocks > max_blocks_) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
-  if (!live()) return refusal_;
+  if (!live()) return refusal();
   if (queue_.full()) return Submit::queue_full;
   nvme::Prps prps;
   if (!nvme::build_prps(pieces, memory_.list(queue_.next_index()), prps)) return Submit::misaligned;
@@ -134,7 +135,7 @@ inline bool Channel::submit(Operation operation, std::uint64_t lba, std::uint32_
 
 Submit Channel::flush(Callback done, void* context) noexcept {
   if (done == nullptr) return Submit::no_callback;
-  if (!live()) return refusal_;
+  if (!live()) return refusal();
   // As a request of one piece whose status is there already.
   if (cache_lost_) return split({IoOpcode::flush, 0}, 0, 1, {}, done, context, kCacheLost);
   return send_flush(done, context) ? Submit::accepted : Submit::queue_full;
@@ -153,7 +154,7 @@ Submit Channel::write_zeroes(std::uint64_t lba, std::uint64_t blocks, Callback d
   if (ns_.write_zeroes_blocks == 0) return Submit::unsupported;
   if (blocks == 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
-  if (!live()) return refusal_;
+  if (!live()) return refusal();
   return split({IoOpcode::write_zeroes, 0}, lba, blocks, {}, done, context);
 }
 
@@ -162,7 +163,7 @@ Submit Channel::deallocate(std::uint64_t lba, std::uint64_t blocks, Callback don
   if (ns_.deallocate_blocks == 0) return Submit::unsupported;
   if (blocks == 0) return Submit::bad_size;
   if (!in_range(lba, blocks)) return Submit::out_of_range;
-  if (!live()) return refusal_;
+  if (!live()) return refusal();
   return split({IoOpcode::dataset_management, 0}, lba, blocks, {}, done, context);
 }
 
@@ -274,7 +275,7 @@ unsigned Channel::poll(unsigned limit) noexcept {
 
 unsigned Channel::wait(std::uint32_t timeout_ms, unsigned limit) noexcept {
   unsigned answered = poll(limit);
-  if (answered != 0 || in_flight() == 0) return answered;
+  if (answered != 0 || in_flight() == 0 || !controller_.opened_here()) return answered;
   Clock& clock = controller_.clock();
   const std::uint64_t start_ns = clock.now_ns();
   const std::uint64_t timeout_ns = timeout_ms * kNsPerMs;
@@ -327,8 +328,10 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
   auto memory = nvme::QueueMemory::allocate(*controller.space(), entries, depth,
                                             std::max(1u, nvme::prp_list_pages(transfer_bytes)));
   if (!memory) return refused(memory.error());
+  auto takes = vfio::OwnWord::create(kTakesNothing);
+  if (!takes) return refused(takes.error());
   std::unique_ptr<Channel> channel(
-      new Channel(controller, *qid, *doorbells, std::move(*memory), ns, transfer_bytes, options));
+      new Channel(controller, *qid, *doorbells, std::move(*memory), ns, transfer_bytes, options, std::move(*takes)));
   if (options.wait == Wait::adaptive || options.wait == Wait::interrupt) {
     const auto interrupt = controller.interrupt(*qid);
     if (!interrupt) return std::unexpected(interrupt.error());
@@ -344,9 +347,11 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
 }
 
 Channel::Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbells doorbells, nvme::QueueMemory memory,
-                 const Namespace& ns, std::uint32_t max_transfer_bytes, const ChannelOptions& options)
+                 const Namespace& ns, std::uint32_t max_transfer_bytes, const ChannelOptions& options,
+                 vfio::OwnWord takes)
     : pulse_(&controller.pulse()),
       seen_pulse_(pulse_->load(std::memory_order_acquire)),
+      takes_(*takes),
       qid_(qid),
       block_shift_(static_cast<unsigned>(std::countr_zero(ns.block_size_bytes))),
       block_mask_(ns.block_size_bytes - 1),
@@ -358,6 +363,7 @@ Channel::Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbell
       memory_(std::move(memory)),
       queue_(memory_.make_queue(doorbells.submission, doorbells.completion)),
       splits_(queue_.depth()),
+      takes_word_(std::move(takes)),
       space_(controller.space()->id()),
       controller_(controller),
       wait_(options.wait),

@@ -17,6 +17,7 @@
 #include "pollux/driver/block/wait.hpp"
 #include "pollux/driver/controller.hpp"
 #include "pollux/driver/queue_memory.hpp"
+#include "pollux/vfio/process.hpp"
 
 namespace pollux {
 
@@ -33,7 +34,8 @@ enum class Submit : std::uint8_t {
   misaligned,    // the buffer does not begin at a dword; several pieces: they do not meet at pages
   unsupported,   // the controller lacks this command
   stopped,       // the controller is being reset: poll, then try again
-  gone,          // the drive is lost or shut down, or refuses this channel's queue: nothing is taken before a reset
+  gone,          // the drive is lost or shut down, or refuses this channel's queue: nothing is taken before a reset;
+                 // or another process opened it, and this one was forked from that
   // The memory is not of this drive's space: of another drive's, or of none (a slice() or part() that was out of range,
   // a Buffer that was moved from).
   foreign_memory,
@@ -131,7 +133,7 @@ class Channel {
   static Result<std::unique_ptr<Channel>> create(nvme::Controller& controller, const Namespace& ns,
                                                  const ChannelOptions& options);
   Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbells doorbells, nvme::QueueMemory memory,
-          const Namespace& ns, std::uint32_t max_transfer_bytes, const ChannelOptions& options);
+          const Namespace& ns, std::uint32_t max_transfer_bytes, const ChannelOptions& options, vfio::OwnWord takes);
 
   [[gnu::always_inline]] Submit transfer(Operation operation, std::uint64_t lba, const dma::Slice& data, Callback done,
                                          void* context) noexcept;
@@ -154,8 +156,10 @@ class Channel {
     return opcode == nvme::IoOpcode::write ? Submit::accepted : Submit::read_only_memory;
   }
   // The queue exists in the controller.
-  bool live() const noexcept { return takes_ != kTakesNothing; }
-  void set_live(bool live) noexcept { takes_ = live ? space_ : kTakesNothing; }
+  bool live() const noexcept { return takes_.load(std::memory_order_relaxed) != kTakesNothing; }
+  void set_live(bool live) noexcept { takes_.store(live ? space_ : kTakesNothing, std::memory_order_relaxed); }
+  // Why nothing is taken while the queue is not there.
+  Submit refusal() const noexcept { return controller_.opened_here() ? refusal_ : Submit::gone; }
   // Blocks from `lba` to the next boundary that no command should cross.
   std::uint64_t to_boundary(std::uint64_t lba) const noexcept { return boundary_blocks_ - (lba & boundary_mask_); }
 
@@ -196,9 +200,10 @@ class Channel {
   const std::atomic<std::uint64_t>* pulse_;
   std::uint64_t seen_pulse_;
   std::uint64_t epoch_ = 0;  // in which the queue pair was made, or refused
-  // Whose memory a request may name now, in one word with whether the queue exists: one comparison an I/O for both.
-  dma::SpaceId takes_ = kTakesNothing;
-  static constexpr dma::SpaceId kTakesNothing = 0;  // no space's id
+  // Whose memory a request may name now, in one word with whether the queue exists, and whether this is the process
+  // that opened it: one comparison an I/O for all three.
+  std::atomic<dma::SpaceId>& takes_;
+  static constexpr dma::SpaceId kTakesNothing = 0;  // no space's id; and what a child that was forked finds
   std::uint32_t now_ms_ = 0;                        // this channel's coarse clock, for deadlines
   const std::uint16_t qid_;
   const unsigned block_shift_;
@@ -213,6 +218,7 @@ class Channel {
 
   // Touched by few.
   SplitPool splits_;
+  const vfio::OwnWord takes_word_;
   const dma::SpaceId space_;
   nvme::Controller& controller_;
   const Wait wait_;

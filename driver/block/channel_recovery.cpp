@@ -27,6 +27,7 @@ bool is_kept_without_flush(std::uint8_t opcode, std::uint32_t cdw12) {
 }  // namespace
 
 unsigned Channel::poll_changed(nvme::Pulse pulse, unsigned limit) noexcept {
+  if (!controller_.opened_here()) return 0;  // what is in flight is the parent's to answer
   if (const unsigned failed = notice(pulse); failed != 0 || !live()) return failed;
   const unsigned answered = poll_queue(limit);
   check_deadlines(answered, limit);

@@ -1,4 +1,6 @@
 // A drive: the device, its controller and the memory it reaches. Safe from any thread; each Channel has one of its own.
+// In a child that was forked every call is an error, and the end of a drive, a channel or memory touches nothing of the
+// device's (vfio/process.hpp).
 //
 // Somebody calls poll() every now and then, from any thread: it is what notices deadlines and a controller that is
 // gone. If nobody does, I/O goes on, and a command that never completes is waited for without end.

@@ -102,6 +102,10 @@ Config SoftDeviceThread::controller_config(const Options& options, std::uint64_t
 }
 
 SoftDeviceThread::~SoftDeviceThread() {
+  if (!opener_.is_this_process()) {
+    std::construct_at(&thread_);  // the thread did not come along
+    return;
+  }
   stopping_.store(true, std::memory_order_relaxed);
   if (thread_.joinable()) thread_.join();
   space_.leave(gate_);

@@ -18,6 +18,7 @@
 #include "pollux/tools/softnvme/store/file_store.hpp"
 #include "pollux/vfio/clock.hpp"
 #include "pollux/vfio/file_descriptor.hpp"
+#include "pollux/vfio/process.hpp"
 
 namespace pollux::softnvme {
 
@@ -116,6 +117,7 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
   bool strict_ = false;
   std::uint64_t doorbell_writes_ = 0;
   std::atomic<bool> stopping_ = false;
+  const vfio::Opener opener_;
   std::thread thread_;
 };
 

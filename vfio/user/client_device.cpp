@@ -43,11 +43,11 @@ Result<std::unique_ptr<ClientDevice>> ClientDevice::create(std::shared_ptr<Sessi
 }
 
 ClientDevice::~ClientDevice() {
-  if (space_ != nullptr) space_->device_closed(false);
+  if (space_ != nullptr && opener_.is_this_process()) space_->device_closed(false);
 }
 
 void ClientDevice::release() noexcept {
-  if (space_ == nullptr) return;
+  if (space_ == nullptr || !opener_.is_this_process()) return;
   for (const Mapping& one : mappings_)
     mmap(one.address, one.area.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   space_->device_closed(true);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "pollux/vfio/file_descriptor.hpp"
+#include "pollux/vfio/process.hpp"
 #include "pollux/vfio/user/client_space.hpp"
 
 namespace pollux::vfio::user {
@@ -75,6 +76,7 @@ class ClientDevice final : public Device {
                          std::span<const int> fds = {});
   std::unexpected<Error> named(const Error& error) const;
 
+  const Opener opener_;
   std::shared_ptr<Session> session_;
   ClientSpace* space_;  // null: released
   Address address_;

@@ -57,7 +57,15 @@ bool Session::part(std::uint64_t wait_ns) {
   return answered_.wait_for(lock, std::chrono::nanoseconds(wait_ns), [&] { return peer_gone_; });
 }
 
-Session::~Session() { close(); }
+Session::~Session() {
+  if (opener_.is_this_process()) {
+    close();
+    return;
+  }
+  // The connection is the parent's. Neither the thread came along, nor whoever waits for an answer.
+  std::construct_at(&thread_);
+  std::construct_at(&answered_);
+}
 
 Result<Session::Terms> Session::negotiate() {
   constexpr Capabilities kOurs{.max_msg_fds = kMaxMessageFds,

@@ -13,6 +13,7 @@
 #include <optional>
 #include <thread>
 
+#include "pollux/vfio/process.hpp"
 #include "pollux/vfio/user/capabilities.hpp"
 #include "pollux/vfio/user/dma_windows.hpp"
 #include "pollux/vfio/user/socket.hpp"
@@ -68,6 +69,7 @@ class Session {
   void end(Error why);
   void linger();
 
+  const Opener opener_;
   Socket socket_;
   DmaWindows& windows_;
   const std::uint64_t reply_ns_;
