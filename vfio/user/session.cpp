@@ -227,8 +227,11 @@ Result<void> Session::serve(const Message& command) {
 void Session::end(Error why) {
   {
     const std::lock_guard lock(mutex_);
-    if (why.os_error == ECONNRESET) peer_gone_ = true;
-    if (!ended_) ended_ = std::move(why);
+    // Not later: what we send behind our own end fails in the same way. linger() finds the peer's.
+    if (!ended_) {
+      peer_gone_ = why.os_error == ECONNRESET;
+      ended_ = std::move(why);
+    }
     answered_.notify_all();
   }
   socket_.finish_sending();
