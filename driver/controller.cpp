@@ -222,6 +222,7 @@ Result<AdminResult> Controller::admin_locked(const Command& command, std::span<s
     return fail(fmt::format("an admin command with {} bytes of data", data.size()), "at most 4096 are carried");
   }
   if (state_ == State::lost) return lost();
+  if (state_ == State::down) return shut_down_before();
   if (state_ != State::up || !admin_->usable()) return fail("the controller is not up", "reset it");
   admin_->start(command, data, direction, clock_.now_ns(), timeout_ms);
   std::optional<AdminResult> result;

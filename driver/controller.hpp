@@ -103,7 +103,7 @@ class Controller {
   ~Controller();
 
   // Each is bounded: by CAP.TO (or CRTO), by RTD3E and kAdminTimeoutMs. Error of a reset that reaches further than the
-  // controller: it could not be made; the controller was reset then, and works.
+  // controller: it could not be made; the controller was reset then, and works. After shutdown() a reset is refused.
   Result<void> reset(ResetReach reach = ResetReach::controller);
   Result<void> shutdown();
 
@@ -222,6 +222,7 @@ class Controller {
   std::uint64_t epoch() const noexcept { return Pulse{pulse_.load(std::memory_order_relaxed)}.epoch(); }
   std::unexpected<Error> error(const Error& why) const;
   std::unexpected<Error> lost() const;
+  std::unexpected<Error> shut_down_before() const { return error({"the drive was shut down", "open it anew"}); }
   std::unexpected<Error> not_ours() const { return vfio::not_the_opener(device_->address().text); }
 
   const std::uint64_t id_;

@@ -151,6 +151,7 @@ void Controller::stop_owners() noexcept {
 Result<void> Controller::reset(ResetReach reach) {
   if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
+  if (state_ == State::down) return shut_down_before();
   auto done = reset_locked(reach);
   if (!done) return error(done.error());
   if (state_ == State::away) return error({"the device is away: " + lost_because_.what, "poll the drive"});

@@ -74,7 +74,7 @@ class Drive {
   Result<void> reset(ResetReach reach = ResetReach::controller) { return controller_->reset(reach); }
 
   // Clean shutdown, now rather than in the destructor, so that its error can be seen. The drive can only be destroyed
-  // afterwards.
+  // afterwards: a reset, an admin command and a new channel are refused.
   Result<void> shutdown() { return controller_->shutdown(); }
 
   nvme::Controller& controller() { return *controller_; }

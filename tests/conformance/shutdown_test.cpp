@@ -27,6 +27,26 @@ TEST_CASE("a second shutdown does no harm, and neither does destruction after it
   CHECK((*drive)->shutdown());
 }
 
+TEST_CASE_METHOD(TestDevice, "after a shutdown nothing brings the drive up again: it is opened anew") {
+  const auto channel = open_channel({.depth = 4});
+  const auto buffer = allocate(unit());
+  REQUIRE(drive->shutdown());
+  const auto is_refused = [](const auto& result) {
+    REQUIRE_FALSE(result);
+    CHECK_THAT(result.error().message(), Catch::Contains("was shut down") && Catch::Contains("open it anew"));
+  };
+  is_refused(drive->reset());
+  is_refused(drive->reset(ResetReach::function));
+  is_refused(drive->open_namespace());
+  is_refused(drive->open_channel(ns));
+  channel->poll();
+  Request request;
+  CHECK(channel->read(0, buffer.slice(0, block()), Request::done, &request) == Submit::gone);
+  const auto configuration = drive->controller().read_register32(nvme::reg::kCc);
+  REQUIRE(configuration);
+  CHECK(nvme::cc::kEn.of(*configuration) == 0);
+}
+
 TEST_CASE_METHOD(TestDevice, "a channel that outlives the shutdown says that it is gone") {
   const auto channel = open_channel({.depth = 4});
   const auto buffer = allocate(unit());
