@@ -27,6 +27,9 @@ std::uint32_t largest_transfer(const nvme::Controller& controller, const Namespa
   return static_cast<std::uint32_t>(bytes - bytes % ns.block_size_bytes);
 }
 
+// Slots that the pieces of large requests leave to other requests.
+unsigned share_of_others(unsigned depth) { return depth == 1 ? 0 : std::max(1u, depth / 4); }
+
 // NOIOB where it is a power of two, as drives report it; any other is a hint about speed that would cost a division an
 // I/O. None: larger than any namespace.
 std::uint64_t boundary_blocks(std::uint32_t noiob) {
@@ -200,8 +203,9 @@ Submit Channel::split(Operation operation, std::uint64_t lba, std::uint64_t bloc
   return Submit::queue_full;
 }
 
+// One piece at least, so that it goes on; more while others have their share of the queue.
 void Channel::send_pieces(Split& split) noexcept {
-  while (split.blocks_left != 0) {
+  while (split.blocks_left != 0 && (split.in_flight == 0 || queue_.in_flight() < split_depth_)) {
     const std::uint64_t blocks = std::min(split.blocks_left, largest_piece(split));
     if (!send_piece(split, blocks)) return;
     ++split.in_flight;
@@ -250,7 +254,7 @@ void Channel::on_piece(void* context, nvme::Status status) noexcept {
     if (split.status.ok()) split.status = status;
     split.blocks_left = 0;  // what was not sent is not sent any more
   }
-  // The command that has just been answered left a free slot: pieces that are left always find one.
+  // The command that has just been answered left a free slot: the last piece in flight always finds one for the next.
   split.channel->send_pieces(split);
   if (split.in_flight != 0) return;
   Split finished = split;
@@ -364,6 +368,7 @@ Channel::Channel(nvme::Controller& controller, std::uint16_t qid, nvme::Doorbell
       queue_(memory_.make_queue(doorbells.submission, doorbells.completion)),
       splits_(queue_.depth()),
       takes_word_(std::move(takes)),
+      split_depth_(queue_.depth() - share_of_others(queue_.depth())),
       space_(controller.space()->id()),
       controller_(controller),
       wait_(options.wait),

@@ -68,7 +68,8 @@ class Channel {
   Channel& operator=(const Channel&) = delete;
 
   // Reads into.size_bytes, a multiple of the block size, from `lba` on. Longer than the controller takes at once:
-  // split, answered once. The memory must stay registered until the callback.
+  // split, answered once; the pieces leave a quarter of the depth to other requests. The memory must stay registered
+  // until the callback.
   [[nodiscard]] Submit read(std::uint64_t lba, const dma::Slice& into, Callback done, void* context) noexcept;
 
   // `fua`: durable when answered.
@@ -219,6 +220,7 @@ class Channel {
   // Touched by few.
   SplitPool splits_;
   const vfio::OwnWord takes_word_;
+  const unsigned split_depth_;  // commands in flight, from which on a split sends no piece beside another of its own
   const dma::SpaceId space_;
   nvme::Controller& controller_;
   const Wait wait_;

@@ -1,5 +1,5 @@
 // A request that is larger than one command: cut into pieces, each a command of its own, answered once when the last
-// piece is. At most as many pieces are in flight as the queue takes; each that completes lets the next one go. The
+// piece is. Pieces leave other requests a share of the queue; each that completes lets the next one go. The
 // records are allocated with the channel.
 #pragma once
 
