@@ -16,14 +16,16 @@ Result<std::unique_ptr<AdminQueue>> AdminQueue::create(dma::Space& space) {
 
 void AdminQueue::restart(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell) {
   pair_.emplace(memory_.make_queue(submission_doorbell, completion_doorbell));
-  abandoned_ = false;
+  abandoned_ = aborting_ = false;
+  aborted_.reset();
   listening_ = events_refused_ = false;
   event_.reset();
 }
 
 void AdminQueue::start(const Command& command, std::span<const std::byte> data, DataDirection direction,
                        std::uint64_t now_ns, std::uint32_t timeout_ms) {
-  assert(usable() && pair_->in_flight() == (listening_ ? 1 : 0) && data.size() <= kAdminDataBytes);
+  assert(usable() && pair_->in_flight() == (listening_ ? 1u : 0u) + (aborting_ ? 1u : 0u));
+  assert(data.size() <= kAdminDataBytes);
   if (direction != DataDirection::none) {
     std::uint64_t* const page = data_page().entries;
     std::memset(page, 0, kAdminDataBytes);
@@ -54,6 +56,35 @@ Result<std::optional<AdminResult>> AdminQueue::step(std::uint64_t now_ns) {
                 "the controller hangs: reset it or power it off");
   }
   return result_;
+}
+
+void AdminQueue::abort(std::uint16_t sqid, std::uint16_t cid, std::uint64_t now_ns, std::uint32_t timeout_ms) {
+  if (!usable() || aborting_) return;
+  aborted_.reset();
+  abort_timeout_ms_ = timeout_ms;
+  abort_deadline_ns_ = now_ns + timeout_ms * kNsPerMs;
+  aborting_ = pair_->submit(on_abort, this, 0, [&](Command& slot, std::uint16_t) {
+    slot = {};
+    slot.cdw0 = static_cast<std::uint32_t>(AdminOpcode::abort);
+    slot.cdw10 = abort_command::kCid.put(abort_command::kSqid.put(0u, sqid), cid);
+  });
+  pair_->ring();
+}
+
+void AdminQueue::on_abort(void* context, Status status) noexcept {
+  auto* const queue = static_cast<AdminQueue*>(context);
+  queue->aborting_ = false;
+  queue->aborted_ = status.ok() && abort_command::kNotAborted.of(queue->pair_->result_dw0()) == 0;
+}
+
+Result<std::optional<bool>> AdminQueue::step_abort(std::uint64_t now_ns) {
+  if (usable()) pair_->poll(kDepth);
+  if (aborting_ && now_ns >= abort_deadline_ns_) {
+    abandon();
+    return fail(fmt::format("an Abort was not answered within {} ms", abort_timeout_ms_),
+                "the controller hangs: reset it or power it off");
+  }
+  return std::exchange(aborted_, std::nullopt);
 }
 
 void AdminQueue::listen() {

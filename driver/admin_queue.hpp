@@ -1,6 +1,6 @@
 // The admin queue as the controller's owner uses it: one command at a time, with one page of data, and beside it one
-// Asynchronous Event Request. A machine: start(), then step() until it answers. Its memory lives as long as this
-// object, so that a command that never completes can do no harm later. NVMe base 2.0c, 3.3.1, 5, 5.2.
+// Abort and one Asynchronous Event Request. A machine: start(), then step() until it answers. Its memory lives as long
+// as this object, so that a command that never completes can do no harm later. NVMe base 2.0c, 3.3.1, 5, 5.1, 5.2.
 #pragma once
 
 #include <cstdint>
@@ -36,13 +36,27 @@ class AdminQueue {
   // Empties both rings for a controller that is disabled; the doorbells are those of queue 0.
   void restart(const Doorbell& submission_doorbell, const Doorbell& completion_doorbell);
 
-  // Sends one command; none but the event request may be in flight. The command's PRP1 becomes the data page if there
-  // is data: at most kAdminDataBytes, copied from `data` when it goes to the controller.
+  // Sends one command; none but the event request and an Abort may be in flight. The command's PRP1 becomes the data
+  // page if there is data: at most kAdminDataBytes, copied from `data` when it goes to the controller.
   void start(const Command& command, std::span<const std::byte> data, DataDirection direction, std::uint64_t now_ns,
              std::uint32_t timeout_ms = kAdminTimeoutMs);
 
   // The answer, once there is one. Error: none within the timeout; from then on the queue is of no use until restart().
   Result<std::optional<AdminResult>> step(std::uint64_t now_ns);
+
+  // Sends an Abort of an I/O command, unless one is in flight.
+  void abort(std::uint16_t sqid, std::uint16_t cid, std::uint64_t now_ns, std::uint32_t timeout_ms);
+  bool is_aborting() const { return aborting_; }
+
+  // Whether the controller has aborted the command, once, when it has answered the Abort. Error: no answer within the
+  // timeout; from then on the queue is of no use until restart().
+  Result<std::optional<bool>> step_abort(std::uint64_t now_ns);
+
+  // The controller processes no commands for a while (CSTS.PP): every deadline is that much later.
+  void postpone(std::uint64_t ns) {
+    deadline_ns_ += ns;
+    abort_deadline_ns_ += ns;
+  }
 
   // Sends the event request, which has no timeout, unless one is in flight or the controller has refused one since
   // restart().
@@ -65,6 +79,7 @@ class AdminQueue {
 
   explicit AdminQueue(QueueMemory memory) : memory_(std::move(memory)) {}
   static void on_done(void* context, Status status) noexcept;
+  static void on_abort(void* context, Status status) noexcept;
   static void on_event(void* context, Status status) noexcept;
   PrpList data_page() const { return memory_.list(0); }
 
@@ -75,6 +90,10 @@ class AdminQueue {
   std::uint32_t timeout_ms_ = 0;
   std::uint64_t deadline_ns_ = 0;
   bool abandoned_ = false;
+  bool aborting_ = false;
+  std::uint32_t abort_timeout_ms_ = 0;
+  std::uint64_t abort_deadline_ns_ = 0;
+  std::optional<bool> aborted_;
   bool listening_ = false;
   bool events_refused_ = false;
   std::optional<std::uint32_t> event_;

@@ -26,6 +26,7 @@
 #include "pollux/driver/shadow_doorbells.hpp"
 #include "pollux/driver/spec/field.hpp"
 #include "pollux/driver/spec/identify.hpp"
+#include "pollux/driver/transition.hpp"
 #include "pollux/vfio/clock.hpp"
 #include "pollux/vfio/device.hpp"
 #include "pollux/vfio/eventfd.hpp"
@@ -60,6 +61,7 @@ struct IoQueue {
   vfio::Iova submissions_iova;
   vfio::Iova completions_iova;
   std::optional<std::uint16_t> interrupt_vector = std::nullopt;  // MSI-X; nothing: polled, it signals nobody
+  std::uint32_t max_transfer_bytes = 0;                          // of its largest command
   NamespaceIdentity ns = {};  // what its commands mean; the controller is given up if a reset brings another one
 };
 
@@ -110,8 +112,9 @@ class Controller {
   // The administrator's turn: looks whether the controller is alive, moves the coarse clock, aborts what an owner asked
   // to have aborted, resets when an owner has asked for it or the link has reported an error, takes what event the
   // controller reports, gives the device back when the machine wants it (somebody unbinds it, or it is being removed),
-  // and calls for one that is away and may come back. Cheap enough for every few milliseconds. Error: the controller is
-  // lost; every owner is told to stop.
+  // and calls for one that is away and may come back. Cheap enough for every few milliseconds, and waits for nothing
+  // but a reset; if another thread is in a call it returns at once. Error: the controller is lost; every owner is told
+  // to stop.
   Result<void> poll();
 
   // The oldest of the events that poll() has collected, once. At most kMaxEvents wait: then the controller is not
@@ -125,30 +128,33 @@ class Controller {
   // Tells this controller from every other that the process opens, before or after.
   std::uint64_t id() const { return id_; }
 
-  // Facts, from Identify and the registers at bring-up.
-  const IdentifyController& identity() const { return identity_; }
-  std::uint64_t cap() const { return cap_; }
-  std::uint32_t version() const { return version_; }
+  // Facts, from Identify and the registers at the last bring-up: a reset may activate other firmware. One that offers
+  // less than open channels use then is lost, and so is another drive.
+  IdentifyController identity() const;
+  std::uint64_t cap() const;
+  std::uint32_t version() const;
   std::string model() const;
   std::string serial() const;
   std::string firmware() const;
   std::uint64_t max_transfer_bytes() const;  // MDTS; 0: no limit
   std::uint32_t max_queue_entries() const;   // CAP.MQES + 1
   // Queue pairs that the controller granted. 0: none; admin commands work all the same.
-  std::uint16_t io_queue_limit() const { return io_queue_limit_; }
+  std::uint16_t io_queue_limit() const;
   bool uses_shadow_doorbells();
   bool supports(std::uint16_t oncs_bit) const;
   Quirks quirks() const { return quirks_; }  // of its kind, and those that were asked for
   bool knows_command_sets() const;           // more than the NVM command set: CAP.CSS
   bool describes_namespaces() const;         // answers CNS 03h: since NVMe 1.3, and where it knows several command sets
 
-  // Sends an admin command and waits, at most kAdminTimeoutMs. `data`: what the controller returns or is given, at most
-  // one page. An error status of the controller is a Result with that status, not an Error. A Set Features that
-  // succeeded is made again after each reset, at most kMaxSettings different ones; not those that pollux owns (queues,
-  // host memory buffer), and not what means nothing then (timestamp, an interrupt vector's configuration).
+  // Sends an admin command and waits, at most `timeout_ms`: a Format may want minutes. `data`: what the controller
+  // returns or is given, at most one page. Meanwhile poll() has nothing to do and returns at once; the command is given
+  // up, with an Error, where an I/O command needs a reset or the machine wants the drive. An error status of the
+  // controller is a Result with that status, not an Error. A Set Features that succeeded is made again after each
+  // reset, at most kMaxSettings different ones; not those that pollux owns (queues, host memory buffer), and not what
+  // means nothing then (timestamp, an interrupt vector's configuration).
   static constexpr std::size_t kMaxSettings = 64;
   Result<AdminResult> admin(const Command& command, std::span<std::byte> data = {},
-                            DataDirection direction = DataDirection::none);
+                            DataDirection direction = DataDirection::none, std::uint32_t timeout_ms = kAdminTimeoutMs);
 
   // For people and tools. Error: gone.
   Result<std::uint32_t> read_register32(std::uint32_t offset);
@@ -179,6 +185,10 @@ class Controller {
   // kAbortTimeoutMs. False: another one waits for that.
   bool ask_for_abort(std::uint64_t epoch, std::uint16_t qid, std::uint16_t cid) noexcept;
   static constexpr std::uint32_t kAbortTimeoutMs = 2'000;
+  // The controller has answered that it did not abort this command: it ends by itself, and soon, or never.
+  bool abort_was_refused(std::uint64_t epoch, std::uint16_t qid, std::uint16_t cid) const noexcept {
+    return abort_refused_.load(std::memory_order_relaxed) == LateCommand::make(epoch, qid, cid);
+  }
   // How many resets there were that may have lost the volatile write cache: all but a plain one of the controller that
   // found it as it had been left. A fatal error, a loss of power, a reset of the subsystem or by somebody else may, a
   // device that was away, and what reaches further than the controller. It changes before the epoch does.
@@ -190,8 +200,14 @@ class Controller {
   Controller(std::unique_ptr<vfio::Device> device, std::shared_ptr<dma::Space> space, Clock& clock, const Wants& wants,
              vfio::OwnWord pulse);
   Result<void> start();
+  static constexpr std::uint64_t kLookNs = 100 * kNsPerMs;  // between two looks around while something is waited for
+  template <typename Machine>
+  Result<void> run(Machine& machine);
   Result<void> bring_up();
   Result<void> disable();
+  Result<void> take_facts(const BringUp::Facts& facts);
+  Result<void> still_fits(const BringUp::Facts& facts) const;
+  bool describes_namespaces_locked() const;
   Result<void> check_namespaces();
   Result<Status> identify_locked(Cns cns, std::uint32_t nsid, std::span<std::byte> into);
   Result<std::vector<NsId>> descriptors_locked(std::uint32_t nsid);
@@ -208,8 +224,14 @@ class Controller {
   Result<void> room_for_setting(const Command& command) const;
   void remember_setting(const Command& command, std::span<const std::byte> data, DataDirection direction);
   Result<void> restore_settings();
+  Result<AdminResult> await_answer();  // of the admin command in flight
+  Result<void> look_while_waiting(std::uint64_t since_last_ns);
+  bool is_paused(std::uint32_t status);
+  bool is_wanted_back();
   void abort_late();
   void collect_event();
+  void finish_event(const Result<AdminResult>& log);
+  void drop_event();
   Result<void> go_away(const Error& why);
   Result<void> come_back();
   Result<void> drop(const Error& why);
@@ -232,7 +254,7 @@ class Controller {
   Clock& clock_;
   const Wants wants_;
 
-  std::mutex mutex_;  // guards what follows, but for the atomics
+  mutable std::mutex mutex_;  // guards what follows, but for the atomics
   std::optional<Registers> registers_;
   std::unique_ptr<AdminQueue> admin_;
   std::optional<ShadowDoorbells> shadows_;
@@ -247,6 +269,8 @@ class Controller {
     bool taken = false;
     std::uint64_t epoch = 0;  // in which the controller may have come to know the queue; 0: in none
     NamespaceIdentity ns;     // that it was made for
+    std::uint32_t entries = 0;
+    std::uint32_t max_transfer_bytes = 0;
   };
   std::vector<QueueId> queue_ids_;  // by qid − 1
   // A Set Features that the application made.
@@ -257,23 +281,32 @@ class Controller {
   };
   std::vector<Setting> settings_;
   std::deque<Event> events_;
+  std::optional<Event> event_to_read_;                   // its log page is on its way
+  std::uint64_t aborting_ = 0;                           // the LateCommand that an Abort in flight names
   std::vector<vfio::Eventfd> eventfds_;                  // by vector; none: MSI-X is off
-  std::vector<std::optional<vfio::Eventfd>> listeners_;  // by qid − 1, of those that share a vector and sleep
+  std::deque<std::optional<vfio::Eventfd>> listeners_;   // by qid − 1, of those that share a vector and sleep
   std::optional<vfio::Eventfd> wanted_back_;             // VFIO's request: the machine wants the device
   std::optional<vfio::Eventfd> link_error_;              // an uncorrectable error (PCI Express AER)
   enum class State : std::uint8_t { down, up, away, lost } state_ = State::down;
   Error lost_because_;
   std::uint64_t away_since_ns_ = 0;
+  std::uint64_t paused_since_ns_ = 0;  // 0: it is not
+  bool is_wanted_back_ = false;
   bool cache_may_be_lost_ = false;  // since the controller was up last
 
   vfio::OwnWord pulse_word_;  // a child that was forked finds no epoch in it
   std::atomic<std::uint64_t>& pulse_ = *pulse_word_;
   std::atomic<unsigned> live_queues_ = 0;        // created, and their owners not parked
   std::atomic<std::uint64_t> reset_wanted_ = 0;  // the epoch that shall end
-  struct AbortWanted {
+  // A command that its owner wants aborted, in one word; 0: none.
+  struct LateCommand {
     static constexpr Field kCid{0, 16}, kQid{16, 16}, kEpoch{32, 30};
+    static constexpr std::uint64_t make(std::uint64_t epoch, std::uint16_t qid, std::uint16_t cid) {
+      return kCid.put(kQid.put(kEpoch.put(std::uint64_t{0}, epoch), qid), std::uint64_t{cid});
+    }
   };
-  std::atomic<std::uint64_t> abort_wanted_ = 0;  // 0: none
+  std::atomic<std::uint64_t> abort_wanted_ = 0;
+  std::atomic<std::uint64_t> abort_refused_ = 0;
   std::atomic<std::uint32_t> cache_losses_ = 0;
 };
 

@@ -33,25 +33,46 @@ std::optional<Event> Controller::take_event() {
   return event;
 }
 
-// At most one a turn: a controller that has always another one gets no more than its share.
+// At most one a turn: a controller that has always another one gets no more than its share. Waits for nothing: the log
+// page is there in one of the next turns.
 void Controller::collect_event() {
-  if (state_ != State::up || events_.size() == kMaxEvents) return;
+  if (state_ != State::up || !admin_->usable()) return;
+  if (event_to_read_) {
+    const auto step = admin_->step(clock_.now_ns());
+    if (!step) ask_for_reset(epoch());
+    if (!step || *step) finish_event(step ? Result<AdminResult>(**step) : std::unexpected(step.error()));
+    return;
+  }
+  if (events_.size() == kMaxEvents) return;
   if (const auto dw0 = admin_->take_event()) {
-    Event event{static_cast<AsyncEventType>(async_event::kType.of(*dw0)),
-                static_cast<std::uint8_t>(async_event::kInformation.of(*dw0)),
-                static_cast<std::uint8_t>(async_event::kLid.of(*dw0)),
-                {}};
-    std::vector<std::byte> log(log_bytes(static_cast<LogId>(event.log_id)));
+    event_to_read_ = Event{static_cast<AsyncEventType>(async_event::kType.of(*dw0)),
+                           static_cast<std::uint8_t>(async_event::kInformation.of(*dw0)),
+                           static_cast<std::uint8_t>(async_event::kLid.of(*dw0)),
+                           {}};
     Command command;
     command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::get_log_page);
     command.nsid = kNsidAll;
-    command.cdw10 = get_log::kNumdl.put(get_log::kLid.put(0u, event.log_id), log.size() / 4 - 1);  // RAE 0
-    const auto result = admin_locked(command, log, DataDirection::from_controller);
-    if (result && result->status.ok()) event.log = std::move(log);
-    events_.push_back(std::move(event));
-    if (!result) return;  // the queue is of no use until the reset
+    command.cdw10 = get_log::kNumdl.put(get_log::kLid.put(0u, event_to_read_->log_id),
+                                        log_bytes(static_cast<LogId>(event_to_read_->log_id)) / 4 - 1);  // RAE 0
+    return admin_->start(command, {}, DataDirection::from_controller, clock_.now_ns());
   }
   admin_->listen();
+}
+
+// `log`: how reading its log page has ended.
+void Controller::finish_event(const Result<AdminResult>& log) {
+  Event& event = *event_to_read_;
+  if (log && log->status.ok()) {
+    const auto page = admin_->data().first(log_bytes(static_cast<LogId>(event.log_id)));
+    event.log.assign(page.begin(), page.end());
+  }
+  drop_event();
+  if (log) admin_->listen();
+}
+
+// Without a log page, if it has none yet: a reset took that.
+void Controller::drop_event() {
+  if (event_to_read_) events_.push_back(*std::exchange(event_to_read_, std::nullopt));
 }
 
 }  // namespace pollux::nvme

@@ -10,20 +10,21 @@ namespace pollux::nvme {
 Result<std::uint16_t> Controller::take_queue_id() {
   if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
-  const auto free = std::find_if(queue_ids_.begin(), queue_ids_.end(), [](const QueueId& id) { return !id.taken; });
+  const auto granted = std::span(queue_ids_).first(io_queue_limit_);
+  const auto free = std::ranges::find_if(granted, [](const QueueId& id) { return !id.taken; });
   if (io_queue_limit_ == 0) {
     const std::string why = queues_refused_.ok() ? "it has no I/O command set (CAP.CSS)" : queues_refused_.text();
     return error({"the controller grants no I/O queue: " + why,
                   "Identify, logs and other admin commands work; if it needs a firmware or a format, give it that"});
   }
-  if (free == queue_ids_.end()) {
+  if (free == granted.end()) {
     const bool granted_all = io_queue_limit_ >= wants_.io_queues;
     return error({fmt::format("no I/O queue pair is left of {} that the controller granted", io_queue_limit_),
                   granted_all ? fmt::format("open the drive with more (OpenOptions::io_queues is {})", wants_.io_queues)
                               : "it grants no more: close a channel, or let jobs share one"});
   }
   free->taken = true;
-  return static_cast<std::uint16_t>(free - queue_ids_.begin() + 1);
+  return static_cast<std::uint16_t>(free - granted.begin() + 1);
 }
 
 bool Controller::uses_shadow_doorbells() {
@@ -57,6 +58,7 @@ Result<QueueInterrupt> Controller::interrupt(std::uint16_t qid) {
   const unsigned first = vectors == 1 ? 0 : 1;
   const unsigned vector = first + (qid - 1u) % (vectors - first);
   if (io_queue_limit_ <= vectors - first) return QueueInterrupt{static_cast<std::uint16_t>(vector), &eventfds_[vector]};
+  if (listeners_.size() < io_queue_limit_) listeners_.resize(io_queue_limit_);  // a reset may have brought more
   std::optional<vfio::Eventfd>& listener = listeners_.at(qid - 1u);
   if (!listener) {
     auto made = eventfds_[vector].listener();
@@ -83,7 +85,6 @@ Result<void> Controller::turn_interrupts_on() {
   }
   if (const auto set = device_->set_interrupts(vfio::InterruptIndex::msix, fds); !set) return set;
   eventfds_ = std::move(eventfds);
-  listeners_.resize(io_queue_limit_);
   return {};
 }
 
@@ -105,8 +106,11 @@ Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
     return error({fmt::format("{} {} with {} entries failed: {}", what, queue.qid, queue.entries, status.text()), {}});
   };
   if (uses_shadows_) shadows_->clear(queue.qid, static_cast<unsigned>(cap::kDstrd.of(cap_)));
-  queue_ids_.at(queue.qid - 1u).ns = queue.ns;
-  std::uint64_t& known_in = queue_ids_.at(queue.qid - 1u).epoch;
+  QueueId& id = queue_ids_.at(queue.qid - 1u);
+  id.ns = queue.ns;
+  id.entries = queue.entries;
+  id.max_transfer_bytes = queue.max_transfer_bytes;
+  std::uint64_t& known_in = id.epoch;
   known_in = epoch();  // and stays so where an answer is missing
 
   Command command;

@@ -13,8 +13,11 @@ namespace pollux::nvme {
 
 Result<void> Controller::poll() {
   if (!opened_here()) return not_ours();
-  const std::lock_guard lock(mutex_);
-  if (wanted_back_ && wanted_back_->drain() != 0) {
+  // Whoever has the lock sees to the same meanwhile.
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return {};
+  if (is_wanted_back()) {
+    is_wanted_back_ = false;
     if (state_ == State::lost) {
       device_->release();
       return lost();
@@ -25,11 +28,12 @@ Result<void> Controller::poll() {
   }
   if (state_ == State::lost) return lost();
   if (state_ == State::away) return come_back();
-  publish(Pulse{pulse_.load(std::memory_order_relaxed)}.phase());  // the same phase, a later time
   if (state_ == State::down) return {};
 
   const auto status = read_csts(*registers_);
   if (!status) return go_away(status.error());
+  if (is_paused(*status)) return {};
+  publish(Pulse{pulse_.load(std::memory_order_relaxed)}.phase());  // the same phase, a later time
   const bool has_erred = link_error_ && link_error_->drain() != 0;
   const bool is_broken = csts::kCfs.of(*status) != 0 || csts::kRdy.of(*status) == 0;
   if (has_erred || is_broken) return reset_locked();
@@ -42,21 +46,21 @@ Result<void> Controller::poll() {
 
 bool Controller::ask_for_abort(std::uint64_t epoch, std::uint16_t qid, std::uint16_t cid) noexcept {
   std::uint64_t none = 0;
-  const std::uint64_t wanted = AbortWanted::kCid.put(
-      AbortWanted::kQid.put(AbortWanted::kEpoch.put(std::uint64_t{0}, epoch), qid), std::uint64_t{cid});
-  return abort_wanted_.compare_exchange_strong(none, wanted, std::memory_order_relaxed);
+  return abort_wanted_.compare_exchange_strong(none, LateCommand::make(epoch, qid, cid), std::memory_order_relaxed);
 }
 
-// Best effort (5.1): whether the command ends its owner sees, and asks for a reset if it does not. An Abort that is not
-// answered is a reason by itself.
+// Best effort (5.1), one at a time, which is within any ACL. Whether the command ends its owner sees, and asks for a
+// reset if it does not. An Abort that is not answered is a reason by itself.
 void Controller::abort_late() {
-  const std::uint64_t wanted = abort_wanted_.exchange(0, std::memory_order_relaxed);
-  if (state_ != State::up || wanted == 0 || AbortWanted::kEpoch.of(wanted) != epoch()) return;
-  Command command;
-  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::abort);
-  command.cdw10 = abort_command::kSqid.put(0u, AbortWanted::kQid.of(wanted));
-  command.cdw10 = abort_command::kCid.put(command.cdw10, AbortWanted::kCid.of(wanted));
-  (void)admin_locked(command, {}, DataDirection::none, kAbortTimeoutMs);
+  const std::uint64_t now_ns = clock_.now_ns();
+  const auto aborted = admin_->step_abort(now_ns);
+  if (!aborted) return ask_for_reset(epoch());
+  if (*aborted == false) abort_refused_.store(aborting_, std::memory_order_relaxed);
+  if (!admin_->usable() || admin_->is_aborting()) return;
+  aborting_ = abort_wanted_.exchange(0, std::memory_order_relaxed);
+  if (aborting_ == 0 || LateCommand::kEpoch.of(aborting_) != epoch()) return;
+  admin_->abort(static_cast<std::uint16_t>(LateCommand::kQid.of(aborting_)),
+                static_cast<std::uint16_t>(LateCommand::kCid.of(aborting_)), now_ns, kAbortTimeoutMs);
 }
 
 // The device does not answer. One that may come back is waited for: its owners park, and nothing of theirs is lost.
@@ -196,7 +200,7 @@ Result<Status> Controller::identify_locked(Cns cns, std::uint32_t nsid, std::spa
 }
 
 Result<std::vector<NsId>> Controller::descriptors_locked(std::uint32_t nsid) {
-  if (!describes_namespaces()) return std::vector<NsId>{};
+  if (!describes_namespaces_locked()) return std::vector<NsId>{};
   std::vector<std::byte> page(kIdentifyBytes);
   const auto status = identify_locked(Cns::ns_descriptors, nsid, page);
   if (!status) return std::unexpected(status.error());

@@ -97,16 +97,23 @@ Result<std::uint32_t> read_csts(Registers& registers);
 // Error: it is gone, was disabled by somebody else, or has met a fatal error; it answers no command any more.
 Result<void> still_ready(Registers& registers);
 
-// Steps a machine until it is done or fails. The machine bounds it.
-template <typename Machine>
-Result<void> run_to_end(Machine& machine, Clock& clock) {
+// Steps a machine until it is done or fails, and calls `meanwhile(now_ns)` between two steps. The machine bounds it.
+template <typename Machine, typename Meanwhile>
+Result<void> run_to_end(Machine& machine, Clock& clock, Meanwhile&& meanwhile) {
   constexpr std::uint64_t kPauseNs = 20'000;
   for (;;) {
-    const Result<bool> done = machine.step(clock.now_ns());
+    const std::uint64_t now_ns = clock.now_ns();
+    const Result<bool> done = machine.step(now_ns);
     if (!done) return std::unexpected(done.error());
     if (*done) return {};
+    meanwhile(now_ns);
     clock.pause_ns(kPauseNs);
   }
+}
+
+template <typename Machine>
+Result<void> run_to_end(Machine& machine, Clock& clock) {
+  return run_to_end(machine, clock, [](std::uint64_t) {});
 }
 
 }  // namespace pollux::nvme

@@ -102,7 +102,7 @@ void Channel::tell_of_lost_cache() noexcept {
 }
 
 // The second rung: the controller has been looked at (Controller::poll()) and the queue polled once more. The third is
-// for a command that its Abort did not end, or whose Abort had no turn.
+// for a command that its Abort did not end, by the controller's own answer or in good time, or whose Abort had no turn.
 void Channel::check_deadlines(unsigned answered, unsigned limit) noexcept {
   if (now_ms_ - deadlines_checked_ms_ < kDeadlineScanMs) return;
   // A command that looks late may be answered by a completion that `limit` left where it is. The depth is the most that
@@ -112,10 +112,12 @@ void Channel::check_deadlines(unsigned answered, unsigned limit) noexcept {
   answered_before_check_ = 0;
   deadlines_checked_ms_ = now_ms_;
   queue_.for_each_late(now_ms_, [&](nvme::Request& request) {
-    if (now_ms_ - request.deadline >= kAbortGraceMs) {
+    const auto cid = static_cast<std::uint16_t>(request.cid);
+    const bool grace_is_over = now_ms_ - request.deadline >= kAbortGraceMs;
+    if (grace_is_over || (request.abort_asked && controller_.abort_was_refused(epoch_, qid_, cid))) {
       controller_.ask_for_reset(epoch_);
     } else if (!request.abort_asked) {
-      request.abort_asked = controller_.ask_for_abort(epoch_, qid_, static_cast<std::uint16_t>(request.cid));
+      request.abort_asked = controller_.ask_for_abort(epoch_, qid_, cid);
     }
   });
 }

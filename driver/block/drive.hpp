@@ -58,8 +58,9 @@ class Drive {
   const std::shared_ptr<dma::Space>& space() const { return controller_->space(); }
 
   // Looks whether the controller is alive, moves the clock of the deadlines, has the controller abort a command that
-  // outlived its own or resets it, and collects events. Cheap; every second or more often. Error: the controller is
-  // lost, and every channel stops.
+  // outlived its own or resets it, and collects events. Cheap; every second or more often. Waits for nothing but a
+  // reset; while another thread is in a call of this drive, which then sees to the same, it returns at once. Error: the
+  // controller is lost, and every channel stops.
   Result<void> poll() { return controller_->poll(); }
 
   // The oldest of the events that poll() has collected: health, errors, namespaces that grew, shrank or vanished

@@ -138,10 +138,11 @@ enum class FeatureId : std::uint8_t {
   timestamp = 0x0e,
 };
 
-// Abort, 5.1. CDW10. Completion dword 0 bit 0 = 1: not aborted.
+// Abort, 5.1. CDW10; completion dword 0.
 namespace abort_command {
 inline constexpr Field kSqid{0, 16};
 inline constexpr Field kCid{16, 16};
+inline constexpr Field kNotAborted{0, 1};
 }  // namespace abort_command
 
 // Virtualization Management, 5.28. CDW10 and CDW11; completion dword 0.

@@ -73,8 +73,10 @@ bool World::may_be_lost() const {
 
 // A namespace that has changed is told of, unless a reset took the event. It has its old size again afterwards.
 void World::check_events() {
-  constexpr unsigned kPolls = 4;  // one that asks, and one that finds what has come; and once more
-  for (unsigned i = 0; i < kPolls; ++i) {
+  constexpr unsigned kPolls = 6;  // that ask, find what has come, ask for its log page and find that; and once more
+  constexpr unsigned kMostPolls = 2 * nvme::kAdminTimeoutMs * kNsPerMs / kSettleStepNs;  // where reading it hangs
+  const unsigned polls = faults_.met(Act::admin_hang) != 0 ? kMostPolls : kPolls;
+  for (unsigned i = 0; i < polls && (i < kPolls || resizes_told_ == 0); ++i) {
     poll_drive();
     pass(kSettleStepNs);
   }
