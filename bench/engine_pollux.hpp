@@ -70,6 +70,8 @@ class PolluxEngine {
       case Submit::stopped:
       case Submit::gone:
         break;
+      case Submit::namespace_changed:
+        return "the namespace was formatted, or is another one now";
     }
     return "not refused";
   }

@@ -54,6 +54,14 @@ struct Pulse {
   constexpr std::uint32_t tick_ms() const { return static_cast<std::uint32_t>(kTick.of(word)); }
 };
 
+// What becomes of a channel whose namespace changes, in a word that the channel and the controller share.
+enum class Revocation : std::uint8_t {
+  none,
+  wanted,  // by the controller: the owner shall keep away from its doorbells
+  parked,  // by the owner: it does
+  done,    // by the controller: the queue is deleted, and nothing of it reaches memory any more
+};
+
 // What the controller is told of an I/O queue pair.
 struct IoQueue {
   std::uint16_t qid;
@@ -62,6 +70,7 @@ struct IoQueue {
   vfio::Iova completions_iova;
   std::optional<std::uint16_t> interrupt_vector = std::nullopt;  // MSI-X; nothing: polled, it signals nobody
   std::uint32_t max_transfer_bytes = 0;                          // of its largest command
+  std::atomic<Revocation>* revocation = nullptr;                 // the owner's, until its queue id is released
   NamespaceIdentity ns = {};  // what its commands mean; the controller is given up if a reset brings another one
 };
 
@@ -148,10 +157,11 @@ class Controller {
 
   // Sends an admin command and waits, at most `timeout_ms`: a Format may want minutes. `data`: what the controller
   // returns or is given, at most one page. Meanwhile poll() has nothing to do and returns at once; the command is given
-  // up, with an Error, where an I/O command needs a reset or the machine wants the drive. An error status of the
-  // controller is a Result with that status, not an Error. A Set Features that succeeded is made again after each
-  // reset, at most kMaxSettings different ones; not those that pollux owns (queues, host memory buffer), and not what
-  // means nothing then (timestamp, an interrupt vector's configuration).
+  // up, with an Error, where an I/O command needs a reset or the machine wants the drive. Channels of a namespace that
+  // the command formats, sanitizes, deletes or detaches are stopped before it is sent, for good (namespace_changed). An
+  // error status of the controller is a Result with that status, not an Error. A Set Features that succeeded is made
+  // again after each reset, at most kMaxSettings different ones; not those that pollux owns (queues, host memory
+  // buffer), and not what means nothing then (timestamp, an interrupt vector's configuration).
   static constexpr std::size_t kMaxSettings = 64;
   Result<AdminResult> admin(const Command& command, std::span<std::byte> data = {},
                             DataDirection direction = DataDirection::none, std::uint32_t timeout_ms = kAdminTimeoutMs);
@@ -205,10 +215,16 @@ class Controller {
   Result<void> run(Machine& machine);
   Result<void> bring_up();
   Result<void> disable();
+  std::unique_lock<std::mutex> lock_facts() const;
   Result<void> take_facts(const BringUp::Facts& facts);
   Result<void> still_fits(const BringUp::Facts& facts) const;
   bool describes_namespaces_locked() const;
   Result<void> check_namespaces();
+  Result<bool> is_same_namespace(const NamespaceIdentity& ns);
+  std::uint32_t namespace_changed_by(const Command& command) const;
+  static bool activates_firmware(const Command& command);
+  void revoke_channels(std::uint32_t nsid);
+  void revoke_changed();
   Result<Status> identify_locked(Cns cns, std::uint32_t nsid, std::span<std::byte> into);
   Result<std::vector<NsId>> descriptors_locked(std::uint32_t nsid);
   Result<void> listen();
@@ -238,6 +254,7 @@ class Controller {
   std::unexpected<Error> give_up(const Error& why) noexcept;
   std::unexpected<Error> give_back(const Error& why) noexcept;
   void publish_up() noexcept;
+  void announce() noexcept;
   void publish(Pulse::Phase phase) noexcept;
   void publish_away() noexcept;
   void stop_owners() noexcept;
@@ -269,6 +286,7 @@ class Controller {
     bool taken = false;
     std::uint64_t epoch = 0;  // in which the controller may have come to know the queue; 0: in none
     NamespaceIdentity ns;     // that it was made for
+    std::atomic<Revocation>* revocation = nullptr;  // nullptr: nobody's, or revoked
     std::uint32_t entries = 0;
     std::uint32_t max_transfer_bytes = 0;
   };
@@ -281,12 +299,13 @@ class Controller {
   };
   std::vector<Setting> settings_;
   std::deque<Event> events_;
-  std::optional<Event> event_to_read_;                   // its log page is on its way
-  std::uint64_t aborting_ = 0;                           // the LateCommand that an Abort in flight names
-  std::vector<vfio::Eventfd> eventfds_;                  // by vector; none: MSI-X is off
-  std::deque<std::optional<vfio::Eventfd>> listeners_;   // by qid − 1, of those that share a vector and sleep
-  std::optional<vfio::Eventfd> wanted_back_;             // VFIO's request: the machine wants the device
-  std::optional<vfio::Eventfd> link_error_;              // an uncorrectable error (PCI Express AER)
+  std::optional<Event> event_to_read_;                  // its log page is on its way
+  bool namespaces_may_differ_ = false;                  // an event has said so
+  std::uint64_t aborting_ = 0;                          // the LateCommand that an Abort in flight names
+  std::vector<vfio::Eventfd> eventfds_;                 // by vector; none: MSI-X is off
+  std::deque<std::optional<vfio::Eventfd>> listeners_;  // by qid − 1, of those that share a vector and sleep
+  std::optional<vfio::Eventfd> wanted_back_;            // VFIO's request: the machine wants the device
+  std::optional<vfio::Eventfd> link_error_;             // an uncorrectable error (PCI Express AER)
   enum class State : std::uint8_t { down, up, away, lost } state_ = State::down;
   Error lost_because_;
   std::uint64_t away_since_ns_ = 0;

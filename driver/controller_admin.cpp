@@ -14,9 +14,12 @@ Result<AdminResult> Controller::admin(const Command& command, std::span<std::byt
   if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   if (const auto room = room_for_setting(command); !room) return error(room.error());
+  revoke_channels(namespace_changed_by(command));
   auto result = admin_locked(command, data, direction, timeout_ms);
   if (!result) return error(result.error());
-  if (result->status.ok()) remember_setting(command, data, direction);
+  if (!result->status.ok()) return result;
+  remember_setting(command, data, direction);
+  if (activates_firmware(command)) revoke_changed();
   return result;
 }
 

@@ -66,6 +66,9 @@ void Controller::finish_event(const Result<AdminResult>& log) {
     const auto page = admin_->data().first(log_bytes(static_cast<LogId>(event.log_id)));
     event.log.assign(page.begin(), page.end());
   }
+  if (event.type == AsyncEventType::notice &&
+      event.information == static_cast<std::uint8_t>(Notice::namespace_attribute_changed))
+    namespaces_may_differ_ = true;
   drop_event();
   if (log) admin_->listen();
 }

@@ -99,23 +99,28 @@ Result<void> Controller::still_fits(const BringUp::Facts& facts) const {
   return {};
 }
 
+// In a process that was forked meanwhile whoever held the lock is not there to give it back.
+std::unique_lock<std::mutex> Controller::lock_facts() const {
+  return opened_here() ? std::unique_lock(mutex_) : std::unique_lock(mutex_, std::defer_lock);
+}
+
 IdentifyController Controller::identity() const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = lock_facts();
   return identity_;
 }
 
 std::uint64_t Controller::cap() const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = lock_facts();
   return cap_;
 }
 
 std::uint32_t Controller::version() const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = lock_facts();
   return version_;
 }
 
 std::uint16_t Controller::io_queue_limit() const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = lock_facts();
   return io_queue_limit_;
 }
 
@@ -133,7 +138,7 @@ bool Controller::supports(std::uint16_t oncs_bit) const {
 bool Controller::knows_command_sets() const { return (cap::kCss.of(cap()) & cap::kCssIoSets) != 0; }
 
 bool Controller::describes_namespaces() const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = lock_facts();
   return describes_namespaces_locked();
 }
 

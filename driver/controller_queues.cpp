@@ -110,6 +110,7 @@ Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
   id.ns = queue.ns;
   id.entries = queue.entries;
   id.max_transfer_bytes = queue.max_transfer_bytes;
+  id.revocation = queue.revocation;
   std::uint64_t& known_in = id.epoch;
   known_in = epoch();  // and stays so where an answer is missing
 

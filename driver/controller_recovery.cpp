@@ -39,6 +39,8 @@ Result<void> Controller::poll() {
   if (has_erred || is_broken) return reset_locked();
   if (!reset_is_wanted()) abort_late();
   if (!reset_is_wanted()) collect_event();
+  // Here and not where the event is finished, which may be in the midst of another call.
+  if (!reset_is_wanted() && std::exchange(namespaces_may_differ_, false)) revoke_changed();
   if (state_ == State::up && reset_is_wanted()) return reset_locked();
   if (state_ == State::lost) return lost();
   return {};
@@ -130,9 +132,21 @@ std::unexpected<Error> Controller::give_back(const Error& why) noexcept {
 void Controller::publish(Pulse::Phase phase) noexcept {
   const Pulse last{pulse_.load(std::memory_order_relaxed)};
   const bool is_new_epoch = phase == Pulse::Phase::up && last.phase() != Pulse::Phase::up;
+  // Time never goes back, also where it was ahead (announce()).
+  const auto now_ms = static_cast<std::uint32_t>(clock_.now_ns() / kNsPerMs);
+  const bool is_behind = static_cast<std::int32_t>(now_ms - last.tick_ms()) < 0;
   // Release: an owner that sees "down", "gone" or a new epoch sees a controller that was disabled before it.
-  pulse_.store(Pulse::make(last.epoch() + (is_new_epoch ? 1 : 0), phase, clock_.now_ns() / kNsPerMs).word,
+  pulse_.store(Pulse::make(last.epoch() + (is_new_epoch ? 1 : 0), phase, is_behind ? last.tick_ms() : now_ms).word,
                std::memory_order_release);
+}
+
+// Has every owner look, by another word in the same phase: a millisecond ahead, where that is too short for another.
+void Controller::announce() noexcept {
+  const std::uint64_t before = pulse_.load(std::memory_order_relaxed);
+  publish(Pulse{before}.phase());
+  if (pulse_.load(std::memory_order_relaxed) != before) return;
+  const Pulse last{before};
+  pulse_.store(Pulse::make(last.epoch(), last.phase(), last.tick_ms() + 1).word, std::memory_order_release);
 }
 
 // The owners hear of a lost cache with the new epoch.
@@ -213,23 +227,25 @@ Result<void> Controller::check_namespaces() {
     const NamespaceIdentity& ns = id->ns;
     if (ns.nsid == 0) continue;
     if (std::any_of(queue_ids_.begin(), id, [&](const QueueId& earlier) { return earlier.ns == ns; })) continue;
-    IdentifyNamespace found{};
-    const auto status = identify_locked(Cns::ns, ns.nsid, std::as_writable_bytes(std::span(&found, 1)));
-    if (!status) return std::unexpected(status.error());
-    if (!status->ok()) {
-      return fail(fmt::format("namespace {} cannot be identified after the reset: {}", ns.nsid, status->text()),
-                  "open the drive anew");
-    }
-    const auto descriptors = descriptors_locked(ns.nsid);
-    if (!descriptors) return std::unexpected(descriptors.error());
-    if (identity_of(ns.nsid, found, *descriptors, quirks_) != ns) {
-      return fail(fmt::format("namespace {} is another one after the reset: its block size, command set, NGUID, EUI64 "
-                              "or UUID differs",
-                              ns.nsid),
-                  "open the drive anew");
-    }
+    const auto same = is_same_namespace(ns);
+    if (!same) return std::unexpected(same.error());
+    if (*same) continue;
+    return fail(fmt::format("namespace {} is another one after the reset, or is gone: its block size, command set, "
+                            "NGUID, EUI64 or UUID differs",
+                            ns.nsid),
+                "open the drive anew");
   }
   return {};
+}
+
+Result<bool> Controller::is_same_namespace(const NamespaceIdentity& ns) {
+  IdentifyNamespace found{};
+  const auto status = identify_locked(Cns::ns, ns.nsid, std::as_writable_bytes(std::span(&found, 1)));
+  if (!status) return std::unexpected(status.error());
+  if (!status->ok()) return false;
+  const auto descriptors = descriptors_locked(ns.nsid);
+  if (!descriptors) return std::unexpected(descriptors.error());
+  return identity_of(ns.nsid, found, *descriptors, quirks_) == ns;
 }
 
 }  // namespace pollux::nvme

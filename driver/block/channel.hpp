@@ -34,8 +34,10 @@ enum class Submit : std::uint8_t {
   misaligned,    // the buffer does not begin at a dword; several pieces: they do not meet at pages
   unsupported,   // the controller lacks this command
   stopped,       // the controller is being reset: poll, then try again
-  gone,          // the drive is lost or shut down, or refuses this channel's queue: nothing is taken before a reset;
-                 // or another process opened it, and this one was forked from that
+  // The namespace was formatted, sanitized, deleted or detached, or is another one now: open it anew, and the channel.
+  namespace_changed,
+  gone,  // the drive is lost or shut down, or refuses this channel's queue: nothing is taken before a reset;
+         // or another process opened it, and this one was forked from that
   // The memory is not of this drive's space: of another drive's, or of none (a slice() or part() that was out of range,
   // a Buffer that was moved from).
   foreign_memory,
@@ -187,6 +189,7 @@ class Channel {
   }
   unsigned poll_changed(nvme::Pulse pulse, unsigned limit) noexcept;
   unsigned notice(nvme::Pulse pulse) noexcept;
+  unsigned end_revoked() noexcept;
   void park() noexcept;
   unsigned answer_completed() noexcept;
   void tell_of_lost_cache() noexcept;
@@ -195,7 +198,7 @@ class Channel {
   // The answer of a flush behind which acknowledged writes may be gone.
   static constexpr nvme::Status kCacheLost = nvme::Status::from(nvme::StatusCode::write_fault, true);
   bool may_reissue(const nvme::Request& request) const noexcept;
-  nvme::IoQueue description() const noexcept;
+  nvme::IoQueue description() noexcept;
 
   // Touched by every request.
   const std::atomic<std::uint64_t>* pulse_;
@@ -235,8 +238,9 @@ class Channel {
   std::uint32_t retry_at_ms_ = 0;     // then
   bool unsettled_ = false;            // the queue is gone, and its rings were not looked at since
   Submit refusal_ = Submit::stopped;  // while it is not there
-  bool cache_lost_ = false;           // and this channel's owner has not been told
-  std::uint32_t cache_losses_ = 0;    // of the controller's, those that this channel knows
+  std::atomic<nvme::Revocation> revocation_ = nvme::Revocation::none;
+  bool cache_lost_ = false;         // and this channel's owner has not been told
+  std::uint32_t cache_losses_ = 0;  // of the controller's, those that this channel knows
   std::uint32_t deadlines_checked_ms_ = 0;
   unsigned answered_before_check_ = 0;  // since the next look at the deadlines is due
 };

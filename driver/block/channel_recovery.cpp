@@ -42,6 +42,7 @@ unsigned Channel::notice(nvme::Pulse pulse) noexcept {
   deadline_ms_ = now_ms_ + timeout_ms_;
   seen_pulse_ = pulse.word;
 
+  if (revocation_.load(std::memory_order_acquire) != nvme::Revocation::none) return end_revoked();
   if (live() && works_in(pulse)) return 0;
   if (live()) park();
   // The old queue may still reach memory.
@@ -57,6 +58,19 @@ unsigned Channel::notice(nvme::Pulse pulse) noexcept {
   refusal_ = is_refused || pulse.phase() == gone ? Submit::gone : Submit::stopped;
   if (pulse.phase() == up && !is_refused) revive(pulse);
   return answered + in_flight_before - queue_.in_flight();
+}
+
+// The namespace is not what this channel was opened for, and the queue goes for good.
+unsigned Channel::end_revoked() noexcept {
+  using enum nvme::Revocation;
+  if (live()) park();
+  refusal_ = Submit::namespace_changed;
+  nvme::Revocation expected = wanted;
+  if (revocation_.compare_exchange_strong(expected, parked) || expected != done) return 0;
+  const unsigned answered = unsettled_ ? answer_completed() : 0;
+  const unsigned in_flight_before = queue_.in_flight();
+  queue_.fail_all();
+  return answered + in_flight_before;
 }
 
 void Channel::park() noexcept {

@@ -51,8 +51,13 @@ enum class AdminOpcode : std::uint8_t {
   set_features = 0x09,
   get_features = 0x0a,
   async_event_request = 0x0c,
+  namespace_management = 0x0d,
+  firmware_commit = 0x10,
+  namespace_attachment = 0x15,
   virtualization_management = 0x1c,
   doorbell_buffer_config = 0x7c,
+  format_nvm = 0x80,
+  sanitize = 0x84,
 };
 
 // NVM command set 1.0c, figure 14.
@@ -144,6 +149,25 @@ inline constexpr Field kSqid{0, 16};
 inline constexpr Field kCid{16, 16};
 inline constexpr Field kNotAborted{0, 1};
 }  // namespace abort_command
+
+// What changes namespaces: Format NVM, 5.14; Sanitize, 5.24; Namespace Management and Attachment, 5.23 and 5.22;
+// Firmware Commit, 5.12. CDW10.
+namespace format_command {
+inline constexpr Field kSes{9, 3};  // secure erase; 0: none
+}  // namespace format_command
+namespace sanitize_command {
+inline constexpr Field kSanact{0, 3};
+inline constexpr std::uint32_t kExitFailureMode = 1;
+}  // namespace sanitize_command
+namespace namespace_management {
+inline constexpr Field kSel{0, 4};
+inline constexpr std::uint32_t kDelete = 1;  // 0: create
+inline constexpr std::uint32_t kDetach = 1;  // of Namespace Attachment; 0: attach
+}  // namespace namespace_management
+namespace firmware_commit {
+inline constexpr Field kCa{3, 3};
+inline constexpr std::uint32_t kActivateNow = 3;  // without a reset
+}  // namespace firmware_commit
 
 // Virtualization Management, 5.28. CDW10 and CDW11; completion dword 0.
 namespace virtualization {

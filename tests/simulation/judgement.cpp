@@ -17,7 +17,7 @@ void World::check_status(const Request& request) {
   if (code == aborted_by_host || code == host_pathing_error) {
     const nvme::Pulse pulse{drive_->controller().pulse().load()};
     const std::uint64_t resets = pulse.epoch() - 1 + (pulse.phase() != nvme::Pulse::Phase::up ? 1 : 0);
-    if (resets == 0 && !lost_ && !closing_)
+    if (resets == 0 && !lost_ && !closing_ && faults_.met(Act::resize) == 0)
       fail(fmt::format("a {} was aborted by the host without a reset", name_of(request.act)));
     // Reads and flushes are sent again three times before that, if there is time for it.
     const bool given_up = resets > Channel::kMaxReissues || may_be_lost() || closing_ || is_late(request);

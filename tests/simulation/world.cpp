@@ -192,7 +192,10 @@ void World::submit(unsigned owner, Act act, std::uint64_t lba, std::uint64_t blo
     ++owners_[owner].in_flight;
     return;
   }
-  if (submitted != Submit::queue_full && submitted != Submit::stopped && submitted != Submit::gone)
+  if (submitted == Submit::namespace_changed) {
+    owners_[owner].revoked = true;
+    if (faults_.met(Act::resize) == 0) fail("a channel was revoked, and nothing has changed its namespace");
+  } else if (submitted != Submit::queue_full && submitted != Submit::stopped && submitted != Submit::gone)
     fail(fmt::format("{} of {} blocks at {} is refused ({})", name_of(act), blocks, lba, static_cast<int>(submitted)));
   if (writes(act)) (void)model_.end_write(lba, blocks, request.begun, Outcome::never, false);
   requests_.pop_back();
@@ -271,6 +274,7 @@ void World::open(unsigned owner) {
                                            .timeout_ms = plan.timeout_ms,
                                            .reissue_writes = plan.reissue_writes});
   if (opened) owners_[owner].channel = std::move(*opened);
+  owners_[owner].revoked = false;
   model_.know_losses(owner);
 }
 
@@ -309,6 +313,11 @@ void World::read_everything() {
   constexpr std::uint64_t kChunk = 8;
   poll_drive();
   if (lost_) return;
+  for (unsigned owner = 0; owner < owners_.size(); ++owner) {
+    submit(owner, Act::flush, 0, 1, false);  // which tells of one that was revoked
+    settle();
+    if (owners_[owner].revoked) reopen(owner);
+  }
   for (unsigned attempt = 0; attempt < 2; ++attempt) {
     for (unsigned owner = 0; owner < owners_.size(); ++owner) poll(owner);
     if (attempt == 0) reset(ResetReach::controller);  // a queue that was refused is made anew
@@ -335,7 +344,10 @@ void World::close() {
     for (unsigned owner = 0; owner < owners_.size(); ++owner) {
       poll(owner);  // one that has nothing in flight may not have looked since
       Channel* const channel = owners_[owner].channel.get();
-      if (channel != nullptr && channel->flush([](void*, nvme::Status) noexcept {}, nullptr) != Submit::gone)
+      if (channel == nullptr) continue;
+      const Submit submitted = channel->flush([](void*, nvme::Status) noexcept {}, nullptr);
+      const bool may_be_revoked = faults_.met(Act::resize) != 0;
+      if (submitted != Submit::gone && (submitted != Submit::namespace_changed || !may_be_revoked))
         fail("a channel of a lost drive does not say that it is gone");
     }
   }

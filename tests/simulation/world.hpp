@@ -82,6 +82,7 @@ class World final : private Clock {
   struct Owner {
     std::unique_ptr<Channel> channel;
     bool busy = false;
+    bool revoked = false;
     unsigned in_flight = 0;  // requests
   };
 

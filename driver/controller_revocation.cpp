@@ -1,0 +1,90 @@
+// Namespaces that change under open channels: a channel whose commands would mean other blocks, or blocks of another
+// size, is stopped for good. By an admin command that is about to change them, or because the controller has told of a
+// change (NVMe base 2.0c, 5.2: Namespace Attribute Changed).
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "pollux/driver/controller.hpp"
+
+namespace pollux::nvme {
+namespace {
+
+// Identify Controller, FNA, figure 275: what Format NVM of one namespace reaches.
+constexpr std::uint8_t kFormatsAll = 1u << 0, kErasesAll = 1u << 1;
+
+}  // namespace
+
+// The namespace whose blocks or content the command changes; kNsidAll: those of all; 0: of none.
+std::uint32_t Controller::namespace_changed_by(const Command& command) const {
+  switch (static_cast<AdminOpcode>(cdw0::kOpcode.of(command.cdw0))) {
+    case AdminOpcode::format_nvm: {
+      const bool erases = format_command::kSes.of(command.cdw10) != 0;
+      const bool all = (identity_.fna & kFormatsAll) != 0 || (erases && (identity_.fna & kErasesAll) != 0);
+      return all ? kNsidAll : command.nsid;
+    }
+    case AdminOpcode::sanitize:
+      return sanitize_command::kSanact.of(command.cdw10) == sanitize_command::kExitFailureMode ? 0 : kNsidAll;
+    case AdminOpcode::namespace_management:
+      return namespace_management::kSel.of(command.cdw10) == namespace_management::kDelete ? command.nsid : 0;
+    case AdminOpcode::namespace_attachment:
+      return namespace_management::kSel.of(command.cdw10) == namespace_management::kDetach ? command.nsid : 0;
+    default:
+      return 0;
+  }
+}
+
+// Firmware that is activated without a reset: whether it changes anything is seen afterwards.
+bool Controller::activates_firmware(const Command& command) {
+  return static_cast<AdminOpcode>(cdw0::kOpcode.of(command.cdw0)) == AdminOpcode::firmware_commit &&
+         firmware_commit::kCa.of(command.cdw10) == firmware_commit::kActivateNow;
+}
+
+// Afterwards nothing of their channels reaches the namespace: the owners keep away from their doorbells, and the queues
+// are deleted, whatever becomes of the change. An owner that does not poll is not waited for long.
+void Controller::revoke_channels(std::uint32_t nsid) {
+  constexpr std::uint64_t kParkWaitNs = 50 * kNsPerMs, kPauseNs = 20'000;
+  std::vector<QueueId*> revoked;
+  for (QueueId& id : queue_ids_) {
+    if (id.revocation != nullptr && (nsid == kNsidAll || id.ns.nsid == nsid)) revoked.push_back(&id);
+  }
+  if (nsid == 0 || revoked.empty()) return;
+  for (QueueId* const id : revoked) {
+    id->ns = {};  // no reset looks for it any more
+    id->revocation->store(Revocation::wanted, std::memory_order_release);
+  }
+  announce();
+  const std::uint64_t deadline_ns = clock_.now_ns() + kParkWaitNs;
+  const auto works = [](const QueueId* id) {
+    return id->revocation->load(std::memory_order_acquire) == Revocation::wanted;
+  };
+  while (std::ranges::any_of(revoked, works) && clock_.now_ns() < deadline_ns) clock_.pause_ns(kPauseNs);
+
+  bool deleted = true;
+  for (const QueueId* const id : revoked) {
+    const auto qid = static_cast<std::uint16_t>(id - queue_ids_.data() + 1);
+    if (id->epoch == epoch()) deleted = delete_queue(qid) && deleted;
+  }
+  if (!deleted && state_ == State::up) (void)reset_locked();
+  for (QueueId* const id : revoked) {
+    id->epoch = 0;
+    std::exchange(id->revocation, nullptr)->store(Revocation::done, std::memory_order_release);
+  }
+  announce();
+}
+
+// Revokes the channels of those namespaces that are not what they were.
+void Controller::revoke_changed() {
+  std::vector<NamespaceIdentity> open;
+  for (const QueueId& id : queue_ids_) {
+    if (id.revocation != nullptr && std::ranges::find(open, id.ns) == open.end()) open.push_back(id.ns);
+  }
+  for (const NamespaceIdentity& ns : open) {
+    const auto same = is_same_namespace(ns);
+    if (!same) return;  // the reset that this asks for looks again
+    if (!*same) revoke_channels(ns.nsid);
+  }
+}
+
+}  // namespace pollux::nvme
