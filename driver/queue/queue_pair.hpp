@@ -120,8 +120,8 @@ class QueuePair {
   // Tells the controller about everything submitted. What was consumed is acknowledged first: so the commands that the
   // controller knows of and the completions that it has not got back never outnumber the completion ring.
   //
-  // Behind shadow doorbells the tail's barrier serves the head as well, so that a poll pays for one: a controller that
-  // asked to be woken by the head hears of it here, with new commands. It has nothing to do with the room before.
+  // Behind shadow doorbells the tail's barrier serves the head as well, so that a poll whose callbacks submit pays for
+  // one: a controller that asked to be woken by the head hears of it here.
   [[gnu::always_inline]] void ring() noexcept {
     if (submission_queue_.has_unrung()) ring_unrung();
   }
@@ -139,7 +139,7 @@ class QueuePair {
     const std::uint64_t tail = completion_queue_.peek();
     if (!completion_queue_.is_new(tail)) return 0;
     const unsigned answered = reap(tail, limit, [](const Request&, Status status) { return status; });
-    if (completion_queue_.has_unacknowledged() && may_ring()) completion_queue_.acknowledge();
+    if (completion_queue_.has_unacknowledged() && may_ring()) acknowledge();
     return answered;
   }
 
@@ -250,6 +250,15 @@ class QueuePair {
   static constexpr std::uint16_t kIndexMask = (1u << kIndexBits) - 1;
   static constexpr std::uint32_t kGenerationStep = 1u << kIndexBits;
   static_assert(kMaxDepth - 1 < kIndexMask, "index FFFh with generation Fh is the reserved CID");
+
+  // What ring() tells soon is left to it. Else the head is told whole: a line of INTx stays up until the controller
+  // knows of it.
+  void acknowledge() noexcept {
+    completion_queue_.acknowledge();
+    if (!completion_queue_.is_wake_due() || submission_queue_.has_unrung()) return;
+    store_load_barrier();
+    completion_queue_.wake();
+  }
 
   // Apart from ring(), so that a poll that has nothing to tell stays cheap.
   [[gnu::noinline]] void ring_unrung() noexcept {

@@ -398,8 +398,7 @@ TEST_CASE_METHOD(DoomedDevice, "whoever unbinds a drive in use has it within a s
   WARN(fmt::format("unbinding took {:.2f} s, {} reads were answered, {} of them aborted",
                    static_cast<double>(took_ns) * 1e-9, load.answered(), load.aborted()));
   CHECK(took_ns < 3000 * kNsPerMs);  // a second on a machine; the guest is some fourteen times slower
-  CHECK(load.finish());
-  CHECK(load.aborted() > 0);
+  CHECK(load.finish());  // each was answered; how many of them aborted is chance: what had completed is told so
   CHECK(load.failed_otherwise() == 0);
 }
 
