@@ -38,6 +38,12 @@ class Memory {
   std::uint64_t page_size_bytes() const { return page_size_bytes_; }
   int fd() const { return fd_; }  // −1 after close_file()
 
+  // Leaves it where it is, nobody's, as long as the process lives.
+  void leave() noexcept {
+    data_ = nullptr;
+    fd_ = -1;
+  }
+
   // Gives up the file, and the descriptor that it costs: the memory stays as it is.
   void close_file() noexcept;
 

@@ -184,8 +184,16 @@ Error Space::explain(Error error, std::uint64_t size_bytes) const {
   return error;
 }
 
+void Space::keep_for_ever() noexcept {
+  const std::lock_guard lock(mutex_);
+  kept_ = shared_from_this();
+  is_kept_.store(true, std::memory_order_release);
+}
+
+bool Registration::is_kept() const noexcept { return space_ != nullptr && space_->is_kept(); }
+
 void Space::unregister(Mappings::iterator mapping) noexcept {
-  if (!opener_.is_this_process()) return;
+  if (is_kept() || !opener_.is_this_process()) return;
   const std::lock_guard lock(mutex_);
   if (--mapping->second.registrations != 0) return;
   const Mapping gone = mapping->second;

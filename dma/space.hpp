@@ -4,6 +4,7 @@
 // that was forked every call here is an error, and buffers and registrations end without a word to the device.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -45,6 +46,8 @@ class Registration {
 
  private:
   friend class Space;
+  friend class Buffer;
+  bool is_kept() const noexcept;
   Registration(std::shared_ptr<Space> space, Mappings::iterator mapping, Slice slice)
       : space_(std::move(space)), mapping_(mapping), slice_(slice) {}
 
@@ -58,6 +61,9 @@ class Buffer {
  public:
   Buffer() = default;
   Buffer(Buffer&& other) noexcept = default;
+  ~Buffer() {
+    if (registration_.is_kept()) memory_.leave();
+  }
   Buffer& operator=(Buffer&& other) noexcept {
     Buffer taken(std::move(other));  // what this held goes with `taken`: registration first, then the memory
     std::swap(memory_, taken.memory_);
@@ -108,6 +114,12 @@ class Space : public std::enable_shared_from_this<Space> {
   Result<Registration> register_memory(const void* data, std::uint64_t size_bytes, int fd = -1,
                                        std::uint64_t fd_offset = 0);
 
+  // For a device that can still reach memory and that nothing keeps from it: from now on no mapping of this space is
+  // taken away and no memory that it has allocated is freed, as long as the process lives. Memory that the application
+  // registered is the application's to leave where it is.
+  void keep_for_ever() noexcept;
+  bool is_kept() const noexcept { return is_kept_.load(std::memory_order_acquire); }
+
   // What is mapped now, by the address of the memory: a copy, for who draws it.
   Mappings mappings();
 
@@ -130,7 +142,9 @@ class Space : public std::enable_shared_from_this<Space> {
   const SpaceId id_;
   const vfio::Opener opener_;
   std::unique_ptr<vfio::IoAddressSpace> io_;
-  std::mutex mutex_;  // guards what follows, and keeps it in step with what is mapped and attached
+  std::atomic<bool> is_kept_ = false;
+  std::shared_ptr<Space> kept_;  // itself, then
+  std::mutex mutex_;             // guards what follows, and keeps it in step with what is mapped and attached
   IovaAllocator allocator_;
   // In each, none was made of memory that lay within another.
   Mappings mappings_;

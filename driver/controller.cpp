@@ -41,6 +41,7 @@ Result<std::unique_ptr<Controller>> Controller::create(std::unique_ptr<vfio::Dev
 Controller::~Controller() {
   // What cannot be disabled is cut off from memory, before the rings and the mappings go.
   if (opened_here() && state_ == State::up) (void)shutdown();
+  if (keeps_device_) (void)device_.release();  // closed, it could be somebody else's
 }
 
 Result<void> Controller::start() {

@@ -253,6 +253,7 @@ class Controller {
   Result<void> drop(const Error& why);
   std::unexpected<Error> give_up(const Error& why) noexcept;
   std::unexpected<Error> give_back(const Error& why) noexcept;
+  bool keep_reachable_memory() noexcept;
   void publish_up() noexcept;
   void announce() noexcept;
   void publish(Pulse::Phase phase) noexcept;
@@ -311,6 +312,7 @@ class Controller {
   std::uint64_t away_since_ns_ = 0;
   std::uint64_t paused_since_ns_ = 0;  // 0: it is not
   bool is_wanted_back_ = false;
+  bool keeps_device_ = false;       // for ever: it may still reach memory
   bool cache_may_be_lost_ = false;  // since the controller was up last
 
   vfio::OwnWord pulse_word_;  // a child that was forked finds no epoch in it

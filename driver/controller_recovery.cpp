@@ -111,9 +111,13 @@ std::unexpected<Error> Controller::give_up(const Error& why) noexcept {
   if (!read_csts(*registers_)) return give_back(why);
   state_ = State::lost;
   lost_because_ = why;
-  if (!vfio::set_bus_master(*device_, false)) (void)device_->reset();
+  if (!vfio::set_bus_master(*device_, false) && !device_->reset()) {
+    // Closing it is what is left: an IOMMU takes its memory away then. Without one it stays ours.
+    keeps_device_ = keep_reachable_memory();
+    if (!keeps_device_) device_->release();
+  }
   publish(Pulse::Phase::gone);
-  return error(why);
+  return error(lost_because_);
 }
 
 // The same where the device itself goes: the owners keep their doorbells, which ring nothing any more, and the machine
@@ -123,10 +127,22 @@ std::unexpected<Error> Controller::give_back(const Error& why) noexcept {
   lost_because_ = why;
   const auto command = vfio::read_config16(*device_, vfio::pci::kCommand);
   const bool gone = command && *command == 0xffff;
-  if (!gone && !vfio::set_bus_master(*device_, false)) device_->release();  // which cuts it off, if nothing else does
+  if (!gone && !vfio::set_bus_master(*device_, false)) {
+    (void)keep_reachable_memory();
+    device_->release();
+  }
   publish(Pulse::Phase::gone);
   device_->release();
-  return error(why);
+  return error(lost_because_);
+}
+
+// Where no IOMMU stands between the device and memory, what it may still reach is never used for anything else.
+bool Controller::keep_reachable_memory() noexcept {
+  if (!space_->io().demands().physical_addresses) return false;
+  space_->keep_for_ever();
+  lost_because_.what += "; nothing keeps it from memory, so what it may reach stays claimed until this process ends";
+  lost_because_.advice = "end the process, and power the drive off and on; free no memory that was registered";
+  return true;
 }
 
 void Controller::publish(Pulse::Phase phase) noexcept {

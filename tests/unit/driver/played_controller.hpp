@@ -29,6 +29,8 @@ class PlayedController final : public vfio::IoAddressSpace {
   std::uint32_t pci_ids = 0;     // device and vendor id, as config space has them
   std::uint64_t command_ns = 0;  // that each Identify takes
   unsigned asked = 0;            // Identify commands but that of the controller
+  vfio::MemoryDemands wants;
+  unsigned unmaps = 0;
   ManualClock clock;
   RegisterFile* device = nullptr;
 
@@ -48,12 +50,14 @@ class PlayedController final : public vfio::IoAddressSpace {
   }
   Result<void> unmap(vfio::Iova iova, std::uint64_t) override {
     mapped_.erase(iova);
+    ++unmaps;
     return {};
   }
   std::vector<vfio::IovaRange> usable_ranges() const override { return {{0x1000, 0xffff'ffff}}; }
   std::uint64_t page_sizes() const override { return 4096; }
   std::optional<std::uint32_t> mappings_left() const override { return std::nullopt; }
   std::string describe() const override { return "played"; }
+  vfio::MemoryDemands demands() const override { return wants; }
 
  private:
   std::byte* memory(std::uint64_t iova) {

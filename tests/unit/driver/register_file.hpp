@@ -32,6 +32,7 @@ class RegisterFile final : public vfio::Device {
     return {};
   }
   Result<void> write(vfio::RegionIndex index, std::uint64_t offset, std::span<const std::byte> from) override {
+    if (index == vfio::RegionIndex::config && config_is_dead) return fail("config space cannot be written");
     auto* const into = index == vfio::RegionIndex::config ? config_ : reinterpret_cast<std::byte*>(words_.data());
     std::memcpy(into + offset, from.data(), from.size());
     if (index == vfio::RegionIndex::bar0 && on_write) on_write(static_cast<std::uint32_t>(offset));
@@ -49,11 +50,19 @@ class RegisterFile final : public vfio::Device {
     return {};
   }
 
+  void release() noexcept override { ++releases; }
+  ~RegisterFile() override {
+    if (closed != nullptr) *closed = true;
+  }
+
   bool bus_master() const { return (std::to_integer<unsigned>(config_[4]) & 4) != 0; }
   int resets = 0;
   int maps = 0;
   vfio::RegionInfo region{.size_bytes = kWords * 4, .readable = true, .writable = true, .mappable = {{0x1000, 0x1000}}};
   bool can_reset = false;
+  bool config_is_dead = false;  // its writes fail
+  int releases = 0;
+  bool* closed = nullptr;
 
  private:
   static constexpr std::size_t kWords = 0x2000 / 4;
