@@ -94,6 +94,15 @@ TEST_CASE("the fields of the admin commands lie where the specification has them
   CHECK(features::kFid.mask() == 0x0000'00ff);
   CHECK(features::kSel.mask() == 0x0000'0700);
   CHECK(features::kSv.mask() == 0x8000'0000);
+  CHECK(abort_command::kNotAborted.mask() == 0x0000'0001);
+  CHECK(format_command::kSes.mask() == 0x0000'0e00);
+  CHECK(sanitize_command::kSanact.mask() == 0x0000'0007);
+  CHECK(sanitize_command::kExitFailureMode == NVME_SANITIZE_SANACT_EXIT_FAILURE);
+  CHECK(namespace_management::kSel.mask() == 0x0000'000f);
+  CHECK(namespace_management::kDelete == NVME_NS_MGMT_SEL_DELETE);
+  CHECK(namespace_management::kDetach == NVME_NS_ATTACH_SEL_CTRL_DEATTACH);
+  CHECK(firmware_commit::kCa.mask() == 0x0000'0038);
+  CHECK(firmware_commit::kActivateNow == NVME_FW_COMMIT_CA_REPLACE_AND_ACTIVATE_IMMEDIATE);
 }
 
 }  // namespace

@@ -36,10 +36,20 @@ int theirs(AdminOpcode value) {
       return nvme_admin_get_features;
     case async_event_request:
       return nvme_admin_async_event;
+    case namespace_management:
+      return nvme_admin_ns_mgmt;
+    case firmware_commit:
+      return nvme_admin_fw_commit;
+    case namespace_attachment:
+      return nvme_admin_ns_attach;
     case virtualization_management:
       return nvme_admin_virtual_mgmt;
     case doorbell_buffer_config:
       return nvme_admin_dbbuf;
+    case format_nvm:
+      return nvme_admin_format_nvm;
+    case sanitize:
+      return nvme_admin_sanitize_nvm;
   }
   return kNone;
 }
@@ -82,6 +92,8 @@ int theirs(Cns value) {
       return NVME_IDENTIFY_CNS_CSI_CTRL;
     case command_set_active_ns_list:
       return NVME_IDENTIFY_CNS_CSI_NS_ACTIVE_LIST;
+    case allocated_ns_list:
+      return NVME_IDENTIFY_CNS_ALLOCATED_NS_LIST;
     case primary_controller_capabilities:
       return NVME_IDENTIFY_CNS_PRIMARY_CTRL_CAP;
     case secondary_controller_list:
@@ -239,12 +251,12 @@ unsigned check_all() {
   return named;
 }
 
-TEST_CASE("an admin opcode has libnvme's value") { CHECK(check_all<AdminOpcode>() == 12); }
+TEST_CASE("an admin opcode has libnvme's value") { CHECK(check_all<AdminOpcode>() == 17); }
 
 TEST_CASE("an I/O opcode has libnvme's value") { CHECK(check_all<IoOpcode>() == 8); }
 
 TEST_CASE("a command set identifier has libnvme's value") { CHECK(check_all<CommandSet>() == 5); }
-TEST_CASE("a CNS value has libnvme's value") { CHECK(check_all<Cns>() == 8); }
+TEST_CASE("a CNS value has libnvme's value") { CHECK(check_all<Cns>() == 9); }
 
 TEST_CASE("a log page identifier has libnvme's value") { CHECK(check_all<LogId>() == 6); }
 
