@@ -10,6 +10,8 @@ namespace pollux::nvme {
 Result<std::uint16_t> Controller::take_queue_id() {
   if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
+  if (state_ == State::lost) return lost();
+  if (state_ == State::down) return shut_down_before();
   const auto granted = std::span(queue_ids_).first(io_queue_limit_);
   const auto free = std::ranges::find_if(granted, [](const QueueId& id) { return !id.taken; });
   if (io_queue_limit_ == 0) {

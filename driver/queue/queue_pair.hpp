@@ -255,7 +255,11 @@ class QueuePair {
   // knows of it.
   void acknowledge() noexcept {
     completion_queue_.acknowledge();
-    if (!completion_queue_.is_wake_due() || submission_queue_.has_unrung()) return;
+    if (completion_queue_.is_wake_due() && !submission_queue_.has_unrung()) [[unlikely]]
+      wake();
+  }
+
+  [[gnu::noinline]] void wake() noexcept {
     store_load_barrier();
     completion_queue_.wake();
   }

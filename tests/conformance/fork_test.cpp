@@ -34,7 +34,7 @@ int in_a_child(const std::function<int()>& run) {
 }
 
 struct Shared : TestDevice {
-  Shared() : channel(open_channel({.depth = 8})), buffer(allocate(4 * unit())) {}
+  Shared() : channel(open_channel({.depth = 8, .wait = Wait::interrupt})), buffer(allocate(4 * unit())) {}
 
   void drop_all() {
     channel.reset();
@@ -49,7 +49,6 @@ struct Shared : TestDevice {
 TEST_CASE_METHOD(Shared, "in a child every call on its parent's drive is refused, and its end touches nothing") {
   const dma::Slice one = buffer.slice(0, block());
   write_pattern(*channel, 3, one, 1);
-  const auto sleeper = open_channel({.wait = Wait::interrupt});
   Request in_flight;
   REQUIRE(channel->read(3, buffer.slice(unit(), block()), Request::done, &in_flight) == Submit::accepted);
 
@@ -64,7 +63,7 @@ TEST_CASE_METHOD(Shared, "in a child every call on its parent's drive is refused
     channel->ring();
     expect(channel->poll() == 0);
     expect(channel->wait(1) == 0);
-    expect(sleeper->wait(1) == 0);
+    expect(channel->wait(1) == 0);
     expect(request.answers == 0 && in_flight.answers == 0);
     expect(!drive->poll());
     expect(!drive->reset());
@@ -89,8 +88,8 @@ TEST_CASE_METHOD(Shared, "in a child every call on its parent's drive is refused
   write_pattern(*channel, 9, one, 2);
   CHECK(holds_pattern(*channel, 9, one, 2));
   Request woken;
-  REQUIRE(sleeper->read(9, one, Request::done, &woken) == Submit::accepted);
-  for (const Deadline deadline; woken.answers == 0 && !deadline.passed();) sleeper->wait(kTimeoutMs);
+  REQUIRE(channel->read(9, one, Request::done, &woken) == Submit::accepted);
+  for (const Deadline deadline; woken.answers == 0 && !deadline.passed();) channel->wait(kTimeoutMs);
   CHECK(woken.status.ok());
   CHECK(drive->allocate(kPage));
   CHECK(drive->reset());
@@ -128,7 +127,6 @@ TEST_CASE("exec closes every file that a drive has open") {
   };
   const std::set<int> before = open_files();
   Shared device;
-  const auto sleeper = device.open_channel({.wait = Wait::interrupt});
   unsigned more = 0;
   for (const int file : open_files()) {
     const int flags = fcntl(file, F_GETFD);

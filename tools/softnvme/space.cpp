@@ -48,12 +48,14 @@ void SoftSpace::leave(Gate& gate) {
 }
 
 Result<void> SoftSpace::map(const vfio::DmaMapping& mapping) {
-  if (const auto why = as_the_kernel_ ? vfio::why_not_pinned(mapping) : std::nullopt) {
-    return fail_errno(EFAULT, fmt::format("soft: mapping {} bytes failed: {}", mapping.size_bytes, why->what),
-                      why->advice);
-  }
+  const auto why = as_the_kernel_ ? vfio::why_not_pinned(mapping) : std::nullopt;
   const Standstill standstill(*this);
-  return table_.map(mapping, usable_);
+  auto mapped = table_.map(mapping, usable_);
+  if (!mapped || !why) return mapped;
+  // The kernel, too, looks at the address first and pins last (vfio_dma_do_map).
+  (void)table_.unmap(mapping.iova, mapping.size_bytes);
+  return fail_errno(EFAULT, fmt::format("soft: mapping {} bytes failed: {}", mapping.size_bytes, why->what),
+                    why->advice);
 }
 
 Result<void> SoftSpace::unmap(vfio::Iova iova, std::uint64_t size_bytes) {
