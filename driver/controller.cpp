@@ -97,6 +97,11 @@ Result<void> Controller::run(Machine& machine) {
 }
 
 Result<void> Controller::disable() {
+  // By our own reset of the function, of which it is said already what it may have cost.
+  if (is_emptied_) {
+    const auto status = read_csts(*registers_);
+    if (status && csts::kRdy.of(*status) == 0) return {};
+  }
   const std::uint32_t delay_ms = quirks_.has(Quirk::delay_before_chk_rdy) ? kDelayBeforeReadyMs : 0;
   Disable machine(*registers_, delay_ms);
   auto disabled = run(machine);

@@ -199,9 +199,10 @@ class Controller {
   bool abort_was_refused(std::uint64_t epoch, std::uint16_t qid, std::uint16_t cid) const noexcept {
     return abort_refused_.load(std::memory_order_relaxed) == LateCommand::make(epoch, qid, cid);
   }
-  // How many resets there were that may have lost the volatile write cache: all but a plain one of the controller that
-  // found it as it had been left. A fatal error, a loss of power, a reset of the subsystem or by somebody else may, a
-  // device that was away, and what reaches further than the controller. It changes before the epoch does.
+  // How many resets there were that may have lost the volatile write cache: all but those
+  // that we made of a controller that we found as we had left it. A fatal error, a loss of power, a reset of the
+  // subsystem or by somebody else may, a device that was away, and a reset that followed one which did not help. It
+  // changes before the epoch does.
   std::uint32_t cache_losses() const noexcept { return cache_losses_.load(std::memory_order_relaxed); }
   // The owner of a queue that was created has seen that a reset begins, and rings no doorbell any more.
   void parked() noexcept { live_queues_.fetch_sub(1, std::memory_order_release); }
@@ -311,6 +312,7 @@ class Controller {
   Error lost_because_;
   std::uint64_t away_since_ns_ = 0;
   std::uint64_t paused_since_ns_ = 0;  // 0: it is not
+  bool is_emptied_ = false;            // its registers, by a reset that we made and that it has not come up from
   bool is_wanted_back_ = false;
   bool keeps_device_ = false;       // for ever: it may still reach memory
   bool cache_may_be_lost_ = false;  // since the controller was up last

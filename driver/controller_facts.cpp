@@ -39,7 +39,8 @@ bool has_volatile_cache(const IdentifyController& identity) { return (identity.v
 }  // namespace
 
 Result<void> Controller::take_facts(const BringUp::Facts& facts) {
-  if (!facts.kept_admin_queue) cache_may_be_lost_ = true;
+  if (!facts.kept_admin_queue && !is_emptied_) cache_may_be_lost_ = true;
+  is_emptied_ = false;
   if ((facts.identity.sqes & 0xf) > 6 || (facts.identity.cqes & 0xf) > 4) {
     return fail(fmt::format("the controller needs queue entries of 2^{} and 2^{} bytes, pollux writes 64 and reads 16",
                             facts.identity.sqes & 0xf, facts.identity.cqes & 0xf),

@@ -196,11 +196,16 @@ Result<void> Controller::reset_locked(ResetReach reach) {
   if (state_ == State::lost) return lost();
   if (const auto status = read_csts(*registers_); !status) return go_away(status.error());
   stop_owners();
-  // What lies beyond the controller may be lost with it, and whether it was cannot be seen afterwards.
-  if (reach != ResetReach::controller) cache_may_be_lost_ = true;
   Result<void> reached;
-  if (reach == ResetReach::function) reached = device_->reset();
-  if (reach == ResetReach::bus) reached = device_->hot_reset();
+  if (reach != ResetReach::controller) {
+    // Disabled first, and looked at: afterwards its registers are empty and tell of nothing that came before.
+    if (const auto disabled = disable(); !disabled) return drop(disabled.error());
+    publish(Pulse::Phase::down);
+    const auto kept = has_admin_queue(*registers_, *admin_);
+    if (!kept || !*kept) cache_may_be_lost_ = true;
+    reached = reach == ResetReach::function ? device_->reset() : device_->hot_reset();
+    is_emptied_ = reached.has_value();
+  }
   if (const auto up = begin_anew(); !up) return drop(up.error());
   publish_up();
   return reached;
@@ -215,6 +220,7 @@ Result<void> Controller::begin_anew() {
   const bool has_answered = state_ == State::up && admin_->usable();
   if (up || has_answered || !read_csts(*registers_) || !device_->reset()) return up;
   cache_may_be_lost_ = true;
+  is_emptied_ = false;
   if (auto disabled = disable(); !disabled) return disabled;
   return bring_up();
 }

@@ -21,6 +21,9 @@ std::uint64_t ready_bound_ns(std::uint64_t cap) {
 // An administrative controller has none (NVMe base 2.0c, 3.1.2.3).
 bool has_io_commands(std::uint64_t cap) { return (cap::kCss.of(cap) & (cap::kCssNvm | cap::kCssIoSets)) != 0; }
 
+constexpr std::uint32_t kAdminQueueSizes =
+    aqa::kAcqs.put(aqa::kAsqs.put(0u, AdminQueue::kEntries - 1), AdminQueue::kEntries - 1);
+
 }  // namespace
 
 Result<std::uint32_t> read_csts(Registers& registers) {
@@ -33,6 +36,17 @@ Result<std::uint32_t> read_csts(Registers& registers) {
     if (*version == 0) return fail("the controller's registers read as zeros", kGoneAdvice);
   }
   return status;
+}
+
+Result<bool> has_admin_queue(Registers& registers, const AdminQueue& admin) {
+  const auto sizes = registers.read32(reg::kAqa);
+  if (!sizes) return std::unexpected(sizes.error());
+  const auto submissions = registers.read64(reg::kAsq);
+  if (!submissions) return std::unexpected(submissions.error());
+  const auto completions = registers.read64(reg::kAcq);
+  if (!completions) return std::unexpected(completions.error());
+  return *sizes == kAdminQueueSizes && *submissions == admin.submissions_iova() &&
+         *completions == admin.completions_iova();
 }
 
 Result<void> still_ready(Registers& registers) {
@@ -81,16 +95,6 @@ Result<bool> Disable::step(std::uint64_t now_ns) {
       "power it off and on");
 }
 
-Result<bool> BringUp::has_admin_queue(std::uint32_t sizes) {
-  const auto aqa = registers_.read32(reg::kAqa);
-  if (!aqa) return std::unexpected(aqa.error());
-  const auto asq = registers_.read64(reg::kAsq);
-  if (!asq) return std::unexpected(asq.error());
-  const auto acq = registers_.read64(reg::kAcq);
-  if (!acq) return std::unexpected(acq.error());
-  return *aqa == sizes && *asq == admin_.submissions_iova() && *acq == admin_.completions_iova();
-}
-
 Result<void> BringUp::enable(std::uint64_t now_ns) {
   const auto cap = registers_.read64(reg::kCap);
   if (!cap) return std::unexpected(cap.error());
@@ -134,17 +138,15 @@ Result<void> BringUp::enable(std::uint64_t now_ns) {
   }
   admin_.restart(*submission_doorbell, *completion_doorbell);
 
-  std::uint32_t sizes = aqa::kAsqs.put(0u, AdminQueue::kEntries - 1);
-  sizes = aqa::kAcqs.put(sizes, AdminQueue::kEntries - 1);
   std::uint32_t config = cc::kIosqes.put(0u, 6);  // 64-byte commands
   config = cc::kIocqes.put(config, 4);            // 16-byte completions
   const std::uint32_t all_sets = has_io_commands(*cap) ? cc::kCssAll : cc::kCssAdminOnly;
   config = cc::kCss.put(config, (sets & cap::kCssNvm) != 0 ? cc::kCssNvm : all_sets);
   config = cc::kEn.put(config, 1);
-  const auto kept = has_admin_queue(sizes);
+  const auto kept = has_admin_queue(registers_, admin_);
   if (!kept) return std::unexpected(kept.error());
   facts_.kept_admin_queue = *kept;
-  if (auto written = registers_.write32(reg::kAqa, sizes); !written) return written;
+  if (auto written = registers_.write32(reg::kAqa, kAdminQueueSizes); !written) return written;
   if (auto written = registers_.write64(reg::kAsq, admin_.submissions_iova()); !written) return written;
   if (auto written = registers_.write64(reg::kAcq, admin_.completions_iova()); !written) return written;
   if (auto written = registers_.write32(reg::kCc, config); !written) return written;

@@ -62,7 +62,6 @@ class BringUp {
  private:
   enum class Stage : std::uint8_t { enable, wait_ready, identify, set_queues, set_events, configure_shadows, done };
   Result<void> enable(std::uint64_t now_ns);
-  Result<bool> has_admin_queue(std::uint32_t sizes);
   Result<bool> ready(std::uint64_t now_ns);
   void ask_for_events(std::uint64_t now_ns);
 
@@ -93,6 +92,9 @@ class ShutDown {
 // CSTS, if the controller is there: a device that is gone reads as all ones, or as zeros while vfio still answers for
 // its config space.
 Result<std::uint32_t> read_csts(Registers& registers);
+
+// Whether AQA, ASQ and ACQ are those of this queue: CC.EN keeps them, every other reset empties them (3.7.2).
+Result<bool> has_admin_queue(Registers& registers, const AdminQueue& admin);
 
 // Error: it is gone, was disabled by somebody else, or has met a fatal error; it answers no command any more.
 Result<void> still_ready(Registers& registers);

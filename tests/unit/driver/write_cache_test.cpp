@@ -90,14 +90,20 @@ TEST_CASE("every flush that is submitted before the first has told of the loss t
   }
 }
 
-TEST_CASE("a reset of the controller alone keeps the cache, one that reaches further may not") {
+TEST_CASE(
+    "a reset that is asked for keeps the cache, whatever its reach; one that follows a reset which failed may not") {
   SoftDrive soft;
   auto channel = *soft.drive->open_channel(soft.ns, {.depth = 4});
   put(soft, *channel, 0x5a);
   REQUIRE(soft.drive->reset());
   CHECK(flush(soft, *channel).status.ok());
   REQUIRE(soft.drive->reset(ResetReach::function));
+  CHECK(flush(soft, *channel).status.ok());
+  Fault fault(true, static_cast<unsigned>(nvme::AdminOpcode::identify), softnvme::FetchFault::Kind::drop);
+  soft.device().set_fault_hook(&fault);
+  REQUIRE(soft.drive->reset());
   CHECK(tells_of_loss(flush(soft, *channel)));
+  soft.device().set_fault_hook(nullptr);
 }
 
 TEST_CASE("without a volatile write cache nothing can be lost with it") {
