@@ -93,7 +93,8 @@ Result<void> Controller::look_while_waiting(std::uint64_t since_last_ns) {
 bool Controller::is_paused(std::uint32_t status) {
   constexpr std::uint64_t kUnitNs = 100 * kNsPerMs;                       // of MTFA
   constexpr std::uint64_t kUnnamedNs = std::uint64_t{30'000} * kNsPerMs;  // where it names none
-  if (csts::kPp.of(status) == 0) {
+  const bool is_broken = csts::kCfs.of(status) != 0 || csts::kRdy.of(status) == 0;
+  if (csts::kPp.of(status) == 0 || is_broken) {
     paused_since_ns_ = 0;
     return false;
   }

@@ -109,6 +109,11 @@ TEST_CASE("while the controller works on no command, within its own time for tha
     CHECK(later(1) > before);
   }
   SECTION("it does not within its time") { CHECK(later(2000) > before); }
+  SECTION("it has met a fatal error") {
+    drive.played->device->word(reg::kCsts) |= static_cast<std::uint32_t>(csts::kCfs.mask());
+    later(1);
+    CHECK(Pulse{drive.drive->controller().pulse().load()}.epoch() == 3);
+  }
 }
 
 }  // namespace pollux::nvme
