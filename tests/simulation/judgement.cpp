@@ -54,11 +54,12 @@ void World::check_data(const Request& request) {
   }
 }
 
-// Everything but resets of the controller alone; which end in one of the function where they fail.
+// By everything but resets that were asked for; one that fails is followed by one of the function, which may.
 bool World::cache_may_be_lost() const {
   return faults_.met(Act::fatal_status) + faults_.met(Act::foreign_reset) + faults_.met(Act::power_loss) +
-             faults_.met(Act::other_drive) + hardware_.function_resets() !=
-         0;
+                 faults_.met(Act::other_drive) !=
+             0 ||
+         hardware_.function_resets() > function_resets_asked_;
 }
 
 // Whether what has been met may cost the drive: it does not come back, or fails a reset that follows something else.

@@ -261,8 +261,10 @@ void World::take_events() {
 void World::reset(ResetReach reach) {
   if (lost_) return;
   const std::uint64_t before = epoch();
+  const unsigned function_resets = hardware_.function_resets();
   ++resets_asked_;
   (void)drive_->reset(reach);
+  if (reach == ResetReach::function && hardware_.function_resets() != function_resets) ++function_resets_asked_;
   verdict_.rungs.controller_resets += epoch() - before;
   poll_drive();  // which tells whether it is lost
 }

@@ -129,6 +129,7 @@ class World final : private Clock {
   unsigned pauses_left_ = 0;
   unsigned pauses_ = 0;
   unsigned resets_asked_ = 0;
+  unsigned function_resets_asked_ = 0;  // and made
   std::unique_ptr<Drive> drive_;
   Namespace ns_;
   std::vector<Owner> owners_;
