@@ -10,6 +10,8 @@
 #include <optional>
 #include <vector>
 
+#include "pollux/vfio/kept.hpp"
+
 namespace pollux::dma {
 namespace {
 
@@ -185,9 +187,7 @@ Error Space::explain(Error error, std::uint64_t size_bytes) const {
 }
 
 void Space::keep_for_ever() noexcept {
-  const std::lock_guard lock(mutex_);
-  kept_ = shared_from_this();
-  is_kept_.store(true, std::memory_order_release);
+  if (!is_kept_.exchange(true)) vfio::keep_until_the_end(shared_from_this());
 }
 
 bool Registration::is_kept() const noexcept { return space_ != nullptr && space_->is_kept(); }

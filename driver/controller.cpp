@@ -6,6 +6,7 @@
 #include "pollux/driver/queue/prp.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/driver/transition.hpp"
+#include "pollux/vfio/kept.hpp"
 #include "pollux/vfio/pci_config.hpp"
 
 namespace pollux::nvme {
@@ -41,7 +42,7 @@ Result<std::unique_ptr<Controller>> Controller::create(std::unique_ptr<vfio::Dev
 Controller::~Controller() {
   // What cannot be disabled is cut off from memory, before the rings and the mappings go.
   if (opened_here() && state_ == State::up) (void)shutdown();
-  if (keeps_device_) (void)device_.release();  // closed, it could be somebody else's
+  if (keeps_device_) vfio::keep_until_the_end(std::move(device_));  // closed, it could be somebody else's
 }
 
 Result<void> Controller::start() {

@@ -102,7 +102,7 @@ TEST_CASE("a drive without an active namespace is told whether there is one to a
     controller.identity.cntlid = 7;
     controller.identify = [&](const Command& command, std::byte* page) {
       if (cns_of(command) != Cns::allocated_ns_list) return PlayedNamespaces{}(command, page);
-      std::memcpy(page, there.data(), there.size() * 4);
+      std::ranges::copy(std::as_bytes(std::span(there)), page);
       return Status{};
     };
     controller.identity.oacs = oacs::kNamespaceManagement;
