@@ -143,7 +143,7 @@ class Space : public std::enable_shared_from_this<Space> {
   const vfio::Opener opener_;
   std::unique_ptr<vfio::IoAddressSpace> io_;
   std::atomic<bool> is_kept_ = false;
-  std::mutex mutex_;             // guards what follows, and keeps it in step with what is mapped and attached
+  std::mutex mutex_;  // guards what follows, and keeps it in step with what is mapped and attached
   IovaAllocator allocator_;
   // In each, none was made of memory that lay within another.
   Mappings mappings_;

@@ -62,11 +62,12 @@ Result<void> Controller::start() {
     shadows_.emplace(std::move(*shadows));
   }
 
+  queue_ids_.reserve(std::max<std::uint16_t>(wants_.io_queues, 1));  // more are never granted: they keep their places
   if (const auto listening = listen(); !listening) return listening;
   if (const auto disabled = disable(); !disabled) return give_up(disabled.error());
   if (const auto up = bring_up(); !up) return give_up(up.error());
   cache_may_be_lost_ = false;  // nobody has written yet
-  publish_up();
+  publish_reset(Pulse::Phase::up);
   return {};
 }
 
@@ -98,11 +99,6 @@ Result<void> Controller::run(Machine& machine) {
 }
 
 Result<void> Controller::disable() {
-  // By our own reset of the function, of which it is said already what it may have cost.
-  if (is_emptied_) {
-    const auto status = read_csts(*registers_);
-    if (status && csts::kRdy.of(*status) == 0) return {};
-  }
   const std::uint32_t delay_ms = quirks_.has(Quirk::delay_before_chk_rdy) ? kDelayBeforeReadyMs : 0;
   Disable machine(*registers_, delay_ms);
   auto disabled = run(machine);

@@ -122,12 +122,13 @@ class Controller {
   // to have aborted, resets when an owner has asked for it or the link has reported an error, takes what event the
   // controller reports, gives the device back when the machine wants it (somebody unbinds it, or it is being removed),
   // and calls for one that is away and may come back. Cheap enough for every few milliseconds, and waits for nothing
-  // but a reset; if another thread is in a call it returns at once. Error: the controller is lost; every owner is told
-  // to stop.
+  // but a reset, for what a namespace is after it has changed, and for one that is away; if another thread is in a call
+  // it returns at once. Error: the controller is lost; every owner is told to stop.
   Result<void> poll();
 
-  // The oldest of the events that poll() has collected, once. At most kMaxEvents wait: then the controller is not
-  // asked for another before one is taken, and keeps one of each type itself.
+  // The oldest of the events that poll() has collected, once; nothing while another thread is in a call. At most
+  // kMaxEvents wait: then the controller is not asked for another before one is taken, and keeps one of each type
+  // itself.
   std::optional<Event> take_event();
   static constexpr std::size_t kMaxEvents = 64;
 
@@ -242,7 +243,7 @@ class Controller {
   void remember_setting(const Command& command, std::span<const std::byte> data, DataDirection direction);
   Result<void> restore_settings();
   Result<AdminResult> await_answer();  // of the admin command in flight
-  Result<void> look_while_waiting(std::uint64_t since_last_ns);
+  Result<void> look_while_waiting();
   bool is_paused(std::uint32_t status);
   bool is_wanted_back();
   void abort_late();
@@ -255,7 +256,7 @@ class Controller {
   std::unexpected<Error> give_up(const Error& why) noexcept;
   std::unexpected<Error> give_back(const Error& why) noexcept;
   bool keep_reachable_memory() noexcept;
-  void publish_up() noexcept;
+  void publish_reset(Pulse::Phase phase) noexcept;
   void announce() noexcept;
   void publish(Pulse::Phase phase) noexcept;
   void publish_away() noexcept;
@@ -312,7 +313,8 @@ class Controller {
   Error lost_because_;
   std::uint64_t away_since_ns_ = 0;
   std::uint64_t paused_since_ns_ = 0;  // 0: it is not
-  bool is_emptied_ = false;            // its registers, by a reset that we made and that it has not come up from
+  std::uint64_t pause_looked_ns_ = 0;
+  bool is_emptied_ = false;  // its registers, by a reset that we made and that it has not come up from
   bool is_wanted_back_ = false;
   bool keeps_device_ = false;       // for ever: it may still reach memory
   bool cache_may_be_lost_ = false;  // since the controller was up last

@@ -1,7 +1,9 @@
 // Admin commands as calls that wait. One is in flight at a time, and whoever waits for it holds the lock: meanwhile it
 // does what poll() would have done, so that time, deadlines and the machine's request are not kept waiting by a Format.
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "pollux/driver/controller.hpp"
 #include "pollux/driver/spec/registers.hpp"
@@ -14,7 +16,7 @@ Result<AdminResult> Controller::admin(const Command& command, std::span<std::byt
   if (!opened_here()) return not_ours();
   const std::lock_guard lock(mutex_);
   if (const auto room = room_for_setting(command); !room) return error(room.error());
-  revoke_channels(namespace_changed_by(command));
+  if (state_ == State::up) revoke_channels(namespace_changed_by(command));
   auto result = admin_locked(command, data, direction, timeout_ms);
   if (!result) return error(result.error());
   if (!result->status.ok()) return result;
@@ -50,8 +52,7 @@ Result<AdminResult> Controller::await_answer() {
     }
     if (*step) return **step;
     if (now_ns - looked_ns >= kLookNs) {
-      if (const auto goes_on = look_while_waiting(now_ns - looked_ns); !goes_on)
-        return std::unexpected(goes_on.error());
+      if (const auto goes_on = look_while_waiting(); !goes_on) return std::unexpected(goes_on.error());
       looked_ns = now_ns;
     }
     clock_.pause_ns(kPauseNs);
@@ -60,7 +61,7 @@ Result<AdminResult> Controller::await_answer() {
 
 // What poll() does, but for what ends in a reset: then the command is given up instead, and the next poll() does it.
 // Error: the wait is over.
-Result<void> Controller::look_while_waiting(std::uint64_t since_last_ns) {
+Result<void> Controller::look_while_waiting() {
   const auto give_up_command = [&](const Error& why) {
     admin_->abandon();
     ask_for_reset(epoch());
@@ -77,13 +78,10 @@ Result<void> Controller::look_while_waiting(std::uint64_t since_last_ns) {
     publish(phase);
     return {};
   }
-  if (is_paused(*status)) {
-    admin_->postpone(since_last_ns);
-    return {};
-  }
+  if (is_wanted_back()) return give_up_command({"the machine wants the drive back", "poll the drive"});
+  if (is_paused(*status)) return {};
   publish(phase);
   abort_late();
-  if (is_wanted_back()) return give_up_command({"the machine wants the drive back", "poll the drive"});
   if (!reset_is_wanted()) return {};
   return give_up_command({"an admin command was given up for a reset: an I/O command is late", "poll the drive"});
 }
@@ -91,16 +89,18 @@ Result<void> Controller::look_while_waiting(std::uint64_t since_last_ns) {
 // The controller works on no command (CSTS.PP), as while it activates firmware: nothing is late meanwhile, within the
 // time that it names for that (MTFA).
 bool Controller::is_paused(std::uint32_t status) {
-  constexpr std::uint64_t kUnitNs = 100 * kNsPerMs;                       // of MTFA
-  constexpr std::uint64_t kUnnamedNs = std::uint64_t{30'000} * kNsPerMs;  // where it names none
+  constexpr std::uint64_t kMtfaUnitMs = 100, kUnnamedMs = 30'000;  // where it names none
   const bool is_broken = csts::kCfs.of(status) != 0 || csts::kRdy.of(status) == 0;
+  const std::uint64_t now_ns = clock_.now_ns();
   if (csts::kPp.of(status) == 0 || is_broken) {
     paused_since_ns_ = 0;
     return false;
   }
-  const std::uint64_t now_ns = clock_.now_ns();
-  if (paused_since_ns_ == 0) paused_since_ns_ = now_ns;
-  return now_ns - paused_since_ns_ < (identity_.mtfa != 0 ? identity_.mtfa * kUnitNs : kUnnamedNs);
+  if (paused_since_ns_ == 0) paused_since_ns_ = pause_looked_ns_ = now_ns;
+  const std::uint64_t named_ms = identity_.mtfa != 0 ? identity_.mtfa * kMtfaUnitMs : kUnnamedMs;
+  if (now_ns - paused_since_ns_ >= std::min(named_ms, kLongestBoundMs) * kNsPerMs) return false;
+  admin_->postpone(now_ns - std::exchange(pause_looked_ns_, now_ns));
+  return true;
 }
 
 bool Controller::is_wanted_back() {

@@ -26,8 +26,8 @@ std::size_t log_bytes(LogId id) {
 
 std::optional<Event> Controller::take_event() {
   if (!opened_here()) return std::nullopt;
-  const std::lock_guard lock(mutex_);
-  if (events_.empty()) return std::nullopt;
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock || events_.empty()) return std::nullopt;
   Event event = std::move(events_.front());
   events_.pop_front();
   return event;

@@ -107,6 +107,9 @@ Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
   const auto refused = [&](const char* what, Status status) {
     return error({fmt::format("{} {} with {} entries failed: {}", what, queue.qid, queue.entries, status.text()), {}});
   };
+  // Between the owner's look and this call.
+  if (queue.revocation != nullptr && queue.revocation->load(std::memory_order_acquire) != Revocation::none)
+    return error({"the namespace has changed", "open it anew, and the channel"});
   if (uses_shadows_) shadows_->clear(queue.qid, static_cast<unsigned>(cap::kDstrd.of(cap_)));
   QueueId& id = queue_ids_.at(queue.qid - 1u);
   id.ns = queue.ns;

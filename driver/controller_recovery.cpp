@@ -96,7 +96,7 @@ Result<void> Controller::come_back() {
   }
   cache_may_be_lost_ = true;
   if (const auto up = begin_anew(); !up) return drop(up.error());
-  publish_up();
+  publish_reset(Pulse::Phase::up);
   return {};
 }
 
@@ -165,10 +165,10 @@ void Controller::announce() noexcept {
   pulse_.store(Pulse::make(last.epoch(), last.phase(), last.tick_ms() + 1).word, std::memory_order_release);
 }
 
-// The owners hear of a lost cache with the new epoch.
-void Controller::publish_up() noexcept {
+// What is known of a lost cache by then the owners hear with it.
+void Controller::publish_reset(Pulse::Phase phase) noexcept {
   if (std::exchange(cache_may_be_lost_, false)) cache_losses_.fetch_add(1, std::memory_order_relaxed);
-  publish(Pulse::Phase::up);
+  publish(phase);
 }
 
 // Tells the owners to keep away from their doorbells and gives those that poll the time to notice. One that does not
@@ -200,22 +200,26 @@ Result<void> Controller::reset_locked(ResetReach reach) {
   if (reach != ResetReach::controller) {
     // Disabled first, and looked at: afterwards its registers are empty and tell of nothing that came before.
     if (const auto disabled = disable(); !disabled) return drop(disabled.error());
-    publish(Pulse::Phase::down);
     const auto kept = has_admin_queue(*registers_, *admin_);
     if (!kept || !*kept) cache_may_be_lost_ = true;
+    publish_reset(Pulse::Phase::down);
     reached = reach == ResetReach::function ? device_->reset() : device_->hot_reset();
     is_emptied_ = reached.has_value();
   }
   if (const auto up = begin_anew(); !up) return drop(up.error());
-  publish_up();
+  publish_reset(Pulse::Phase::up);
   return reached;
 }
 
 // What a reset of the controller does not cure, one of the function may: the last rung that leaves the device usable.
 // Not another drive's or a refused feature, which a working controller has told of.
 Result<void> Controller::begin_anew() {
-  if (auto disabled = disable(); !disabled) return disabled;
-  publish(Pulse::Phase::down);
+  const auto status = read_csts(*registers_);
+  const bool is_disabled = state_ == State::down && status && csts::kRdy.of(*status) == 0;  // by us, just before
+  if (!is_disabled) {
+    if (auto disabled = disable(); !disabled) return disabled;
+  }
+  publish_reset(Pulse::Phase::down);
   Result<void> up = bring_up();
   const bool has_answered = state_ == State::up && admin_->usable();
   if (up || has_answered || !read_csts(*registers_) || !device_->reset()) return up;
@@ -265,6 +269,8 @@ Result<bool> Controller::is_same_namespace(const NamespaceIdentity& ns) {
   const auto status = identify_locked(Cns::ns, ns.nsid, std::as_writable_bytes(std::span(&found, 1)));
   if (!status) return std::unexpected(status.error());
   if (!status->ok()) return false;
+  // No channel is opened on such a one.
+  if (format_of(found).ms != 0 || dps::kPit.of(found.dps) != 0) return false;
   const auto descriptors = descriptors_locked(ns.nsid);
   if (!descriptors) return std::unexpected(descriptors.error());
   return identity_of(ns.nsid, found, *descriptors, quirks_) == ns;

@@ -67,6 +67,9 @@ void Controller::revoke_channels(std::uint32_t nsid) {
     if (id->epoch == epoch()) deleted = delete_queue(qid) && deleted;
   }
   if (!deleted && state_ == State::up) (void)reset_locked();
+  // Who may still write to their memory is not waited for any more.
+  if (state_ == State::away)
+    (void)give_back({"the device went away while channels were stopped", "open the drive anew"});
   for (QueueId* const id : revoked) {
     id->epoch = 0;
     std::exchange(id->revocation, nullptr)->store(Revocation::done, std::memory_order_release);

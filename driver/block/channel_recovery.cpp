@@ -86,8 +86,8 @@ void Channel::park() noexcept {
 // loss already, and tells of what was answered before.
 unsigned Channel::answer_completed() noexcept {
   unsettled_ = false;
-  const bool worthless = ns_.volatile_write_cache && controller_.cache_losses() != cache_losses_;
   const unsigned answered = queue_.reap_last([&](const nvme::Request& request, nvme::Status status) {
+    const bool worthless = ns_.volatile_write_cache && controller_.cache_losses() != cache_losses_;
     const bool was_kept = !worthless || !status.ok() || is_kept_without_flush(request.opcode, request.cdw12);
     return was_kept ? status : nvme::Status::from(nvme::StatusCode::aborted_by_host);
   });

@@ -59,8 +59,9 @@ class Drive {
 
   // Looks whether the controller is alive, moves the clock of the deadlines, has the controller abort a command that
   // outlived its own or resets it, and collects events. Cheap; every second or more often. Waits for nothing but a
-  // reset; while another thread is in a call of this drive, which then sees to the same, it returns at once. Error: the
-  // controller is lost, and every channel stops.
+  // reset, what a namespace is after it has changed, and a server that is away; while another thread is in a call of
+  // this drive, which then sees to the same, it returns at once. Error: the controller is lost, and every channel
+  // stops.
   Result<void> poll() { return controller_->poll(); }
 
   // The oldest of the events that poll() has collected: health, errors, namespaces that grew, shrank or vanished

@@ -115,7 +115,10 @@ TEST_CASE("a namespace that the controller tells to have changed stops its chann
     return Status{};
   };
   const bool changes = GENERATE(false, true);
-  if (changes) two.played->identify = PlayedNamespaces{.all = {{.nsid = 1}, {.nsid = 2, .lbads = 12}}};
+  if (changes) {
+    two.played->identify = GENERATE(PlayedNamespaces{.all = {{.nsid = 1}, {.nsid = 2, .lbads = 12}}},
+                                    PlayedNamespaces{.all = {{.nsid = 1}, {.nsid = 2, .metadata = 8}}});
+  }
   for (int i = 0; i < 6; ++i) {
     REQUIRE(two.drive->poll());
     for (auto& channel : two.channels) channel->poll();
