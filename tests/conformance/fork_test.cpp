@@ -46,7 +46,8 @@ struct Shared : TestDevice {
   dma::Buffer buffer;
 };
 
-TEST_CASE_METHOD(Shared, "in a child every call on its parent's drive is refused, and its end touches nothing") {
+TEST_CASE_METHOD(Shared, "in a child every call on its parent's drive is refused, and its end touches nothing",
+                 "[fork]") {
   const dma::Slice one = buffer.slice(0, block());
   write_pattern(*channel, 3, one, 1);
   Request in_flight;
@@ -97,7 +98,7 @@ TEST_CASE_METHOD(Shared, "in a child every call on its parent's drive is refused
 }
 
 // Locks that other threads hold at that moment are held in the child for ever.
-TEST_CASE_METHOD(Shared, "a child ends whatever its parent's threads were doing when it was forked") {
+TEST_CASE_METHOD(Shared, "a child ends whatever its parent's threads were doing when it was forked", "[fork]") {
   std::atomic<bool> stop = false;
   std::thread administrator([&] {
     while (!stop) {

@@ -59,7 +59,8 @@ struct Silent {
 
 }  // namespace
 
-TEST_CASE_METHOD(Silent, "what a silent server holds is the application's when the device is released, as it stood") {
+TEST_CASE_METHOD(Silent, "what a silent server holds is the application's when the device is released, as it stood",
+                 "[private]") {
   const auto buffer = space->allocate(4 * kPage);
   REQUIRE(buffer);
   std::byte* const ours = buffer->slice().data;
@@ -98,8 +99,8 @@ TEST_CASE_METHOD(Silent, "a server that is dead, or has let go, keeps nothing, a
 }
 
 TEST_CASE_METHOD(
-    Silent,
-    "memory of the application's that is taken from a silent server is its own at once, and no more than that") {
+    Silent, "memory of the application's that is taken from a silent server is its own at once, and no more than that",
+    "[private]") {
   const FileDescriptor file(memfd_create("application", MFD_CLOEXEC));
   REQUIRE(ftruncate(file.get(), 4 * kPage) == 0);
   const View ours(file.get(), 4 * kPage);
@@ -130,7 +131,7 @@ TEST_CASE_METHOD(
   CHECK(refused.error().message().find("MAP_SHARED") != std::string::npos);
 }
 
-TEST_CASE_METHOD(Silent, "no store of another thread is lost while memory is taken back") {
+TEST_CASE_METHOD(Silent, "no store of another thread is lost while memory is taken back", "[private]") {
   constexpr std::size_t kPages = 2048;
   const auto buffer = space->allocate(kPages * kPage);
   REQUIRE(buffer);
