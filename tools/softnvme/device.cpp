@@ -93,6 +93,7 @@ Config SoftDeviceThread::controller_config(const Options& options, std::uint64_t
   config.io_queues = options.queues;
   config.max_queue_entries = options.entries;
   config.mdts = options.mdts;
+  config.volatile_write_cache = options.vwc;
   config.shadow_doorbells = options.shadow;
   config.shadow_polls = options.shadow_polls;
   config.interrupt_vectors = vectors_;

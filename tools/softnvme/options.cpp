@@ -14,9 +14,7 @@ namespace {
 constexpr std::string_view kUnits = "kmgt";
 constexpr std::string_view kValid =
     "size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|1024|…|65536, file=PATH, null=0|1, mdts=N, queues=N, vectors=N, "
-    "entries=N, shadow=0|1|poll, "
-    "trap=0|1, "
-    "faults=N%";
+    "entries=N, vwc=0|1, shadow=0|1|poll, trap=0|1, faults=N%";
 
 std::unexpected<Error> bad_value(std::string_view option, std::string_view value, std::string_view valid) {
   return fail(fmt::format("soft: option {}={} is not valid", option, value), fmt::format("{} takes {}", option, valid));
@@ -67,9 +65,9 @@ Result<void> set(Options& options, std::string_view option, std::string_view val
   } else if (option == "file") {
     if (value.empty()) return bad_value(option, value, "the path of a file");
     options.file = value;
-  } else if (option == "null" || option == "trap") {
+  } else if (option == "null" || option == "trap" || option == "vwc") {
     if (value != "0" && value != "1") return bad_value(option, value, "0 or 1");
-    (option == "null" ? options.null : options.trap) = value == "1";
+    (option == "null" ? options.null : option == "trap" ? options.trap : options.vwc) = value == "1";
   } else if (option == "shadow") {
     if (value != "0" && value != "1" && value != "poll") return bad_value(option, value, "0, 1 or poll");
     options.shadow = value != "0";

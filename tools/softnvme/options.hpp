@@ -26,6 +26,7 @@ struct Options {
   std::uint32_t entries = kMaxQueueEntries;  // of the largest queue
   bool shadow = false;                       // shadow doorbells are offered
   bool shadow_polls = false;                 // and never is a wake asked for
+  bool vwc = true;                           // a volatile write cache
   bool trap = false;                         // BAR0 cannot be mapped: doorbells are written by call
   std::uint32_t faults_of_a_million = 0;     // I/O commands that meet a random fault
 

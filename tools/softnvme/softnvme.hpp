@@ -7,9 +7,8 @@
 //
 // size=N[k|M|G|T|KiB|MiB|GiB|TiB] (powers of 1024), block=N (2^n, 512 to 65536), file=PATH (without a comma), null=0|1,
 // mdts=N (2^N pages of 4 KiB, 0: no limit), queues=N (I/O queue pairs), vectors=N (MSI-X), entries=N (of the largest
-// queue), shadow=0|1|poll (offers shadow doorbells; and never asks to
-// be woken), trap=0|1 (BAR0 cannot be mapped: each doorbell is a call on the device, and counted), faults=N%
-// (random_faults.hpp).
+// queue), vwc=0|1 (a volatile write cache), shadow=0|1|poll (offers shadow doorbells; and never asks to be woken),
+// trap=0|1 (BAR0 cannot be mapped: each doorbell is a call on the device, and counted), faults=N% (random_faults.hpp).
 #pragma once
 
 #include <cstdint>

@@ -82,7 +82,7 @@ TEST_CASE("what is wrong is named: the option, its value, and what is valid") {
   CHECK(message("sise=1G") ==
         "soft: option sise=1G is not known: valid are size=N[k|M|G|T|KiB|MiB|GiB|TiB], block=512|1024|…|65536, "
         "file=PATH, "
-        "null=0|1, mdts=N, queues=N, vectors=N, entries=N, shadow=0|1|poll, trap=0|1, faults=N%");
+        "null=0|1, mdts=N, queues=N, vectors=N, entries=N, vwc=0|1, shadow=0|1|poll, trap=0|1, faults=N%");
   for (const std::string bad : {"256", "1000", "131072", "4k", "0", ""}) {
     CHECK(message(("block=" + bad).c_str()) ==
           "soft: option block=" + bad + " is not valid: block takes a power of two from 512 to 65536");

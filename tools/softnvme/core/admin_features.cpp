@@ -56,6 +56,7 @@ Reply AdminCommands::get_features(const nvme::Command& command) {
     case FeatureId::error_recovery:
       return value(features.error_recovery);
     case FeatureId::volatile_write_cache:
+      if (!state_.config.volatile_write_cache) return refuse(StatusCode::invalid_field);  // 5.27.1.4
       return value(features.volatile_write_cache);
     case FeatureId::number_of_queues:
       if (state_.config.io_queues == 0) return refuse(kNoQueues);
@@ -111,6 +112,7 @@ Reply AdminCommands::set_features(const nvme::Command& command) {
       features.error_recovery = cdw11;
       return success();
     case FeatureId::volatile_write_cache:
+      if (!state_.config.volatile_write_cache) return refuse(StatusCode::invalid_field);
       state_.expect_zero(cdw11 & ~1u, "CDW11 of Volatile Write Cache");
       features.volatile_write_cache = cdw11 & 1;
       return success();

@@ -27,7 +27,8 @@ struct NamespaceConfig {
 struct Config {
   std::uint32_t io_queues = 16;  // pairs, up to kMaxIoQueues; 0: Number of Queues fails
   std::uint32_t max_queue_entries = kMaxQueueEntries;
-  std::uint8_t mdts = 6;          // 2^n pages of 4 KiB; 0: no limit
+  std::uint8_t mdts = 6;  // 2^n pages of 4 KiB; 0: no limit
+  bool volatile_write_cache = true;
   bool shadow_doorbells = false;  // Doorbell Buffer Config is offered
   // Behind shadow doorbells: it polls for ever, and says so by an event index that no ring has, once, when it takes the
   // buffers, for completion queues, and for a submission queue when that is created. As SPDK's target does.

@@ -14,7 +14,8 @@ struct Features {
   static constexpr std::uint16_t kDefaultOverKelvin = 343;  // WCTEMP
 
   explicit Features(const Config& config)
-      : granted_sqs(config.io_queues),
+      : volatile_write_cache(config.volatile_write_cache ? 1 : 0),
+        granted_sqs(config.io_queues),
         granted_cqs(config.io_queues),
         coalescing_disabled(config.interrupt_vectors, false) {}
 
@@ -23,8 +24,8 @@ struct Features {
   std::uint16_t over_kelvin = kDefaultOverKelvin;
   std::uint16_t under_kelvin = 0;
   std::uint32_t error_recovery = 0;
-  std::uint32_t volatile_write_cache = 1;
-  std::uint32_t granted_sqs;  // I/O submission queues, and completion queues
+  std::uint32_t volatile_write_cache;  // enabled
+  std::uint32_t granted_sqs;           // I/O submission queues, and completion queues
   std::uint32_t granted_cqs;
   std::uint32_t interrupt_coalescing = 0;
   std::vector<bool> coalescing_disabled;  // a vector each

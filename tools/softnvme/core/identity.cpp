@@ -64,7 +64,7 @@ nvme::IdentifyController identify_controller(const Config& config) {
   }
   id.oncs = nvme::oncs::kCompare | nvme::oncs::kDatasetManagement | nvme::oncs::kWriteZeroes |
             nvme::oncs::kSaveAndSelect | nvme::oncs::kVerify;
-  id.vwc = kVwcPresent | kVwcFlushAll;
+  id.vwc = config.volatile_write_cache ? kVwcPresent | kVwcFlushAll : kVwcFlushAll;
   // The form for PCI functions without a name of their own (4.5): vendor, subsystem vendor, serial, model.
   const std::string nqn = fmt::format("nqn.2014.08.org.nvmexpress:{:04x}{:04x}{:<20}{:<40}", kVendorId, kVendorId,
                                       std::string_view(config.serial).substr(0, sizeof id.sn), kModel);
