@@ -105,8 +105,11 @@ Result<void> ClientSpace::unmap(Iova iova, std::uint64_t size_bytes) {
   request.iova = iova;
   request.size_bytes = size_bytes;
   const auto unmapped = session_->request(Command::dma_unmap, std::as_bytes(std::span(&request, 1)));
-  if (unmapped || session_->is_peer_gone()) return {};
+  if (unmapped) return {};
   if (!session_->has_ended()) return std::unexpected(unmapped.error());
+  // A sender hears of the connection's end before the session's thread does, which says when the peer is done.
+  const bool has_closed = unmapped.error().os_error == ECONNRESET;
+  if (session_->part(has_closed ? kPartNs : 0)) return {};
   return windows_.take_back(*removed);
 }
 

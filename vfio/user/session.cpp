@@ -166,7 +166,8 @@ void Session::run() {
   linger();
 }
 
-// Until the other side closes: what it still sends is nothing to us.
+// Until the other side closes: what it still sends is nothing to us. Only this thread says that the peer is gone, and
+// only here: one that has closed its end may have left a DMA_WRITE behind, which run() serves before.
 void Session::linger() {
   const auto is_closing = [&] {
     const std::lock_guard lock(mutex_);
@@ -227,11 +228,7 @@ Result<void> Session::serve(const Message& command) {
 void Session::end(Error why) {
   {
     const std::lock_guard lock(mutex_);
-    // Not later: what we send behind our own end fails in the same way. linger() finds the peer's.
-    if (!ended_) {
-      peer_gone_ = why.os_error == ECONNRESET;
-      ended_ = std::move(why);
-    }
+    if (!ended_) ended_ = std::move(why);
     answered_.notify_all();
   }
   socket_.finish_sending();

@@ -221,6 +221,22 @@ TEST_CASE_METHOD(Scene, "the server reads and writes our memory by message, whil
   CHECK(memory[17] == std::byte{0xbb});
 }
 
+TEST_CASE_METHOD(Scene, "nothing that a server wrote before it went arrives after it is said to be gone") {
+  std::vector<std::byte> large(1 << 20);
+  REQUIRE(windows.add({.address = large.data(), .iova = 0x1000, .size_bytes = large.size()}));
+  const auto session = opened();
+  std::vector<std::byte> payload;
+  append(payload, DmaAccessPayload{0x1000, large.size()});
+  payload.resize(payload.size() + large.size(), std::byte{1});
+  REQUIRE(server.socket().send({.command = Command::dma_write, .flags = Header::kNoReply}, payload));
+  server.hang_up();
+  CHECK_FALSE(session->request(Command::device_reset, {}));
+  while (!session->is_peer_gone()) std::this_thread::yield();
+  std::ranges::fill(large, std::byte{2});
+  steady_clock().pause_ns(20 * kNsPerMs);
+  CHECK(std::ranges::count(large, std::byte{2}) == 1 << 20);
+}
+
 TEST_CASE_METHOD(Scene, "what the server may not do is refused, and the session goes on") {
   REQUIRE(windows.add({.address = memory.data(), .iova = 0x1000, .size_bytes = memory.size()}));
   std::vector<std::byte> payload;
