@@ -127,8 +127,8 @@ class Controller {
   Result<void> poll();
 
   // The oldest of the events that poll() has collected, once; nothing while another thread is in a call. At most
-  // kMaxEvents wait: then the controller is not asked for another before one is taken, and keeps one of each type
-  // itself.
+  // kMaxEvents wait: the next one takes the place of the oldest. What an event means for open channels is seen to
+  // whether somebody takes it or not.
   std::optional<Event> take_event();
   static constexpr std::size_t kMaxEvents = 64;
 

@@ -43,7 +43,6 @@ void Controller::collect_event() {
     if (!step || *step) finish_event(step ? Result<AdminResult>(**step) : std::unexpected(step.error()));
     return;
   }
-  if (events_.size() == kMaxEvents) return;
   if (const auto dw0 = admin_->take_event()) {
     event_to_read_ = Event{static_cast<AsyncEventType>(async_event::kType.of(*dw0)),
                            static_cast<std::uint8_t>(async_event::kInformation.of(*dw0)),
@@ -75,7 +74,9 @@ void Controller::finish_event(const Result<AdminResult>& log) {
 
 // Without a log page, if it has none yet: a reset took that.
 void Controller::drop_event() {
-  if (event_to_read_) events_.push_back(*std::exchange(event_to_read_, std::nullopt));
+  if (!event_to_read_) return;
+  if (events_.size() == kMaxEvents) events_.pop_front();
+  events_.push_back(*std::exchange(event_to_read_, std::nullopt));
 }
 
 }  // namespace pollux::nvme

@@ -128,6 +128,32 @@ TEST_CASE("a namespace that the controller tells to have changed stops its chann
   CHECK((changes ? two.stopped(2) : two.works(2)));
 }
 
+TEST_CASE("a namespace that changes is noticed whether or not somebody takes events") {
+  TwoNamespaces two;
+  constexpr unsigned kUntaken = Controller::kMaxEvents + 1;
+  unsigned events = 0;
+  two.other = [&](const Command& command, std::uint32_t& dw0) {
+    if (cdw0::kOpcode.of(command.cdw0) != static_cast<unsigned>(AdminOpcode::async_event_request)) return Status{};
+    ++events;
+    if (events > kUntaken + 1) return Status::from(StatusCode::async_event_limit_exceeded);
+    dw0 = events <= kUntaken ? 0x0002'0101 : 0x0004'0002;  // temperature, log page 02h; namespace attribute changed
+    if (events == kUntaken + 1) two.played->identify = PlayedNamespaces{.all = {{.nsid = 1}, {.nsid = 2, .lbads = 12}}};
+    return Status{};
+  };
+  for (unsigned i = 0; i < 4 * kUntaken && events <= kUntaken + 1; ++i) REQUIRE(two.drive->poll());
+  for (auto& channel : two.channels) channel->poll();
+  CHECK(two.works(1));
+  CHECK(two.stopped(2));
+  unsigned kept = 0;
+  AsyncEventType last{};
+  while (const auto event = two.drive->take_event()) {
+    ++kept;
+    last = event->type;
+  }
+  CHECK(kept == Controller::kMaxEvents);
+  CHECK(last == AsyncEventType::notice);
+}
+
 TEST_CASE("firmware that is activated without a reset stops the channels of namespaces that it changes") {
   TwoNamespaces two;
   two.other = [&](const Command& command, std::uint32_t&) {
