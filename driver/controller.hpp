@@ -71,7 +71,8 @@ struct IoQueue {
   std::optional<std::uint16_t> interrupt_vector = std::nullopt;  // MSI-X; nothing: polled, it signals nobody
   std::uint32_t max_transfer_bytes = 0;                          // of its largest command
   std::atomic<Revocation>* revocation = nullptr;                 // the owner's, until its queue id is released
-  NamespaceIdentity ns = {};  // what its commands mean; the controller is given up if a reset brings another one
+  NamespaceIdentity ns = {};         // what its commands mean; the controller is given up if a reset brings another one
+  bool knows_volatile_cache = true;  // the owner expects a volatile write cache, if there is one
 };
 
 // What wakes the owner of an I/O queue pair.
@@ -182,7 +183,8 @@ class Controller {
   // share that with the admin queue. Each owner hears every interrupt of its vector. Valid as long as the controller.
   // Errors: the device has no MSI-X, or signals no eventfds; no descriptor left.
   Result<QueueInterrupt> interrupt(std::uint16_t qid);
-  // Completion queue first, then the submission queue. Returns the epoch in which it was made.
+  // Completion queue first, then the submission queue. Returns the epoch in which it was made. Error, besides what the
+  // controller refuses: the namespace is not what the owner was told, as after a Format.
   Result<std::uint64_t> create_queue(const IoQueue& queue);
   // Like create_queue(), for an owner that must not wait for others: nothing if the lock is taken.
   std::optional<Result<std::uint64_t>> try_create_queue(const IoQueue& queue);
@@ -223,6 +225,7 @@ class Controller {
   bool describes_namespaces_locked() const;
   Result<void> check_namespaces();
   Result<bool> is_same_namespace(const NamespaceIdentity& ns);
+  Result<void> still_as_told(const IoQueue& queue);
   std::uint32_t namespace_changed_by(const Command& command) const;
   static bool activates_firmware(const Command& command);
   void revoke_channels(std::uint32_t nsid);

@@ -303,6 +303,7 @@ unsigned Channel::wait(std::uint32_t timeout_ms, unsigned limit) noexcept {
 nvme::IoQueue Channel::description() noexcept {
   nvme::IoQueue queue{qid_, memory_.entries(), memory_.submissions_iova(), memory_.completions_iova()};
   queue.ns = {ns_.nsid, block_shift_, std::to_array(ns_.nguid), std::to_array(ns_.eui64), std::to_array(ns_.uuid)};
+  queue.knows_volatile_cache = ns_.volatile_write_cache;
   queue.max_transfer_bytes = max_transfer_bytes();
   queue.revocation = &revocation_;
   if (interrupt_ != nullptr) queue.interrupt_vector = vector_;

@@ -1,5 +1,6 @@
 // Errors that the controller itself reports: the status arrives by value, and the channel goes on.
 #include "pollux/driver/identify.hpp"
+#include "raw_io_queue.hpp"
 #include "test_device.hpp"
 
 namespace pollux::conformance {
@@ -21,14 +22,17 @@ TEST_CASE_METHOD(TestDevice,
 TEST_CASE_METHOD(TestDevice, "a namespace that the controller does not have comes back as invalid") {
   Namespace nowhere = ns;
   nowhere.nsid = 0xffff'fff0;
-  auto channel = open_channel(nowhere, {.depth = 2});
+  CHECK_FALSE(drive->open_channel(nowhere));
+  {
+    Queue queue(*drive, nowhere, std::nullopt);
+    Request request;
+    queue.submit(request);
+    CHECK_FALSE(queue.finish(request));
+    CHECK(request.status.code() == nvme::StatusCode::invalid_namespace_or_format);
+    CHECK(request.status.do_not_retry());
+  }
+  const auto channel = open_channel({.depth = 2});
   const auto buffer = allocate(unit());
-  const nvme::Status status = read(*channel, 0, buffer.slice(0, block()));
-  CHECK(status.code() == nvme::StatusCode::invalid_namespace_or_format);
-  CHECK(status.do_not_retry());
-
-  channel.reset();
-  channel = open_channel({.depth = 2});
   CHECK(read(*channel, 0, buffer.slice(0, block())).ok());
 }
 

@@ -187,37 +187,4 @@ TEST_CASE("resets that the owner has not seen cost no reissue") {
   CHECK((answer.times == 1 && answer.status.ok() && holds(soft, 0x5a)));
 }
 
-TEST_CASE("if another namespace answers after a reset the drive is lost, and nothing is sent to it") {
-  SoftDrive soft;
-  Namespace other = soft.ns;  // what the channel is told is what the drive will not show
-  SECTION("NGUID") { other.nguid[15] ^= 1; }
-  SECTION("EUI64") { other.eui64[0] ^= 1; }
-  SECTION("block size") { other.block_size_bytes *= 8; }
-  auto right = *soft.drive->open_channel(soft.ns, {.depth = 4});
-  auto channel = *soft.drive->open_channel(other, {.depth = 4});
-  Fault reads(false, kRead, softnvme::FetchFault::Kind::none);
-  soft.device().set_fault_hook(&reads);
-  Answer answers[2];
-  REQUIRE(channel->read(0, soft.buffer.slice(), Answer::take, &answers[0]) == Submit::accepted);
-  REQUIRE(right->read(0, soft.buffer.slice(), Answer::take, &answers[1]) == Submit::accepted);
-  const auto reset = soft.drive->reset();
-  REQUIRE_FALSE(reset);
-  CHECK(reset.error().what.find("namespace 1 is another one after the reset") != std::string::npos);
-  CHECK(*vfio::bus_master(soft.device()) == false);
-  channel->poll();
-  right->poll();
-  CHECK((untold(answers[0]) && untold(answers[1])));
-  CHECK(reads.seen == 0);
-  CHECK_FALSE(soft.drive->poll());
-  soft.device().set_fault_hook(nullptr);
-}
-
-TEST_CASE("the namespace of a channel that is gone is not looked for after a reset") {
-  SoftDrive soft;
-  Namespace other = soft.ns;
-  other.nguid[0] ^= 1;
-  REQUIRE(soft.drive->open_channel(other, {.depth = 4}));
-  CHECK(soft.drive->reset());
-}
-
 }  // namespace pollux

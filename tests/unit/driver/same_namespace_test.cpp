@@ -1,14 +1,18 @@
 // What a namespace is known by after a reset: whichever of NGUID, EUI64 and UUID it has, its block size and command
 // set. Nothing is sent to another one.
 #include "played_namespaces.hpp"
+#include "pollux/vfio/pci_config.hpp"
 
 namespace pollux::nvme {
 namespace {
 
 struct Reset {
+  static constexpr std::uint32_t kTail = reg::kDoorbells + 8;  // of I/O queue 1
+
   explicit Reset(const PlayedNamespace& before, bool describes = true) : namespaces{{before}} {
     namespaces.describes = describes;
     auto controller = std::make_unique<PlayedController>();
+    played = controller.get();
     controller->identify = [this](const Command& command, std::byte* page) { return namespaces(command, page); };
     drive = *open_played(std::move(controller));
     const auto ns = drive->open_namespace();
@@ -21,6 +25,7 @@ struct Reset {
     return drive->reset();
   }
 
+  PlayedController* played;
   PlayedNamespaces namespaces;
   std::unique_ptr<Drive> drive;
   std::unique_ptr<Channel> channel;
@@ -31,6 +36,16 @@ constexpr std::array<std::uint8_t, 16> kOne{1, 2, 3}, kOther{1, 2, 4};
 bool is_another(const Result<void>& reset) {
   return !reset && reset.error().what.find("namespace 1 is another one") != std::string::npos;
 }
+
+struct Answers {
+  unsigned times = 0;
+  Status last;
+  static void take(void* context, Status status) noexcept {
+    auto* const answers = static_cast<Answers*>(context);
+    ++answers->times;
+    answers->last = status;
+  }
+};
 
 }  // namespace
 
@@ -71,6 +86,47 @@ TEST_CASE("one that a controller without descriptors has is the same by what Ide
   Reset reset({.eui64 = {1}}, false);
   CHECK(reset.with({.eui64 = {1}}));
   CHECK(is_another(reset.with({.eui64 = {2}})));
+}
+
+TEST_CASE("nothing is sent to another namespace: what waits is answered, and the drive is cut off") {
+  Reset reset({.uuid = kOne});
+  const auto buffer = *reset.drive->allocate(4096);
+  Answers told, untold;
+  REQUIRE(reset.channel->read(0, buffer.slice(0, 512), Answers::take, &told) == Submit::accepted);
+  reset.channel->ring();
+  REQUIRE(reset.channel->read(1, buffer.slice(512, 512), Answers::take, &untold) == Submit::accepted);
+  REQUIRE(reset.played->device->word(Reset::kTail) == 1);
+  CHECK(is_another(reset.with({.uuid = kOther})));
+  CHECK(*vfio::bus_master(*reset.played->device) == false);
+  reset.channel->poll();
+  CHECK((told.times == 1 && told.last.code() == StatusCode::aborted_by_host));
+  CHECK((untold.times == 1 && untold.last.code() == StatusCode::host_pathing_error));
+  CHECK(reset.played->device->word(Reset::kTail) == 1);
+  CHECK_FALSE(reset.drive->poll());
+}
+
+TEST_CASE("a namespace whose channels are closed is not looked for after a reset") {
+  Reset reset({.uuid = kOne});
+  reset.channel.reset();
+  CHECK(reset.with({.uuid = kOther}));
+}
+
+TEST_CASE("no channel is opened to a namespace that has changed since it was opened") {
+  Reset reset({.uuid = kOne});
+  const Namespace ns = reset.channel->ns();
+  reset.channel.reset();
+  CHECK(reset.drive->open_channel(ns));
+  SECTION("another format") { reset.namespaces.all = {{.lbads = 12, .uuid = kOne}}; }
+  SECTION("another one") { reset.namespaces.all = {{.uuid = kOther}}; }
+  SECTION("none any more") { reset.namespaces.all = {}; }
+  SECTION("a volatile write cache that was not there") {
+    reset.played->identity.vwc = 1;
+    REQUIRE(reset.drive->reset());
+  }
+  const auto channel = reset.drive->open_channel(ns);
+  REQUIRE_FALSE(channel);
+  CHECK(channel.error().what == "test:registers: namespace 1 is not what it was when it was opened");
+  CHECK(reset.played->device->word(Reset::kTail) == 0);
 }
 
 // The page is the device's: lengths that do not fit are no identifiers.
