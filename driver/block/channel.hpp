@@ -183,9 +183,12 @@ class Channel {
   // no command is an hour old.
   static constexpr std::uint32_t kMaxTickStepMs = 1000;
   static constexpr std::uint32_t kDeadlineScanMs = 100;
-  // A reset does not wait for long: where a callback took longer, the queue is gone meanwhile.
+  // A reset does not wait for long: where a callback took longer, the queue is gone meanwhile, and maybe what the rest
+  // of its completions tell of (answer_completed()). A pulse that has changed is looked at by the next poll.
   unsigned poll_queue(unsigned limit) noexcept {
-    return queue_.poll(limit, [&] { return works_in(nvme::Pulse{pulse_->load(std::memory_order_acquire)}); });
+    return queue_.poll(
+        limit, [pulse = pulse_, seen = seen_pulse_] { return pulse->load(std::memory_order_acquire) == seen; },
+        [&] { return works_in(nvme::Pulse{pulse_->load(std::memory_order_acquire)}); });
   }
   unsigned poll_changed(nvme::Pulse pulse, unsigned limit) noexcept;
   unsigned notice(nvme::Pulse pulse) noexcept;

@@ -128,17 +128,17 @@ class QueuePair {
 
   // Rings, answers at most `limit` completions, acknowledges them with one doorbell, and returns their number.
   unsigned poll(unsigned limit) noexcept {
-    return poll(limit, [] { return true; });
+    return poll(limit, [] { return true; }, [] { return true; });
   }
 
-  // The same for a queue that may go while a callback runs: `may_ring()` says, after the last of them, whether it is
-  // still there to be acknowledged to.
-  template <typename MayRing>
-  [[gnu::always_inline]] unsigned poll(unsigned limit, MayRing&& may_ring) noexcept {
+  // The same for a queue that may go while a callback runs. `goes_on()` is asked after each: false leaves the rest in
+  // the ring, for the next poll() or reap_last(). `may_ring()`: the queue is still there to be acknowledged to.
+  template <typename GoesOn, typename MayRing>
+  [[gnu::always_inline]] unsigned poll(unsigned limit, GoesOn goes_on, const MayRing& may_ring) noexcept {
     ring();
     const std::uint64_t tail = completion_queue_.peek();
     if (!completion_queue_.is_new(tail)) return 0;
-    const unsigned answered = reap(tail, limit, [](const Request&, Status status) { return status; });
+    const unsigned answered = reap(tail, limit, [](const Request&, Status status) { return status; }, goes_on);
     if (completion_queue_.has_unacknowledged() && may_ring()) acknowledge();
     return answered;
   }
@@ -147,7 +147,7 @@ class QueuePair {
   // `judge(const Request&, Status)` makes of its status, and rings nothing. Returns their number.
   template <typename Judge>
   unsigned reap_last(Judge&& judge) noexcept {
-    return reap(completion_queue_.peek(), completion_queue_.entries(), judge);
+    return reap(completion_queue_.peek(), completion_queue_.entries(), judge, [] { return true; });
   }
 
   // Calls `wait(word, value)` with the word that the next completion changes and what it holds, if none has come.
@@ -272,13 +272,16 @@ class QueuePair {
       completion_queue_.wake();
   }
 
-  // Apart from poll(), so that finding nothing stays cheap.
-  template <typename Judge>
-  [[gnu::noinline]] unsigned reap(std::uint64_t tail, unsigned limit, const Judge& judge) noexcept {
+  // Apart from poll(), so that finding nothing stays cheap. `goes_on` by value: what it looks at stays in registers.
+  template <typename Judge, typename GoesOn>
+  [[gnu::noinline]] unsigned reap(std::uint64_t tail, unsigned limit, const Judge& judge, GoesOn goes_on) noexcept {
     unsigned answered = 0;
-    for (; answered != limit && completion_queue_.is_new(tail); ++answered) {
+    while (answered != limit && completion_queue_.is_new(tail)) {
       completion_queue_.pop();
       answer(tail, judge);
+      ++answered;
+      if (!goes_on()) [[unlikely]]
+        break;
       tail = completion_queue_.peek();
     }
     return answered;

@@ -48,9 +48,12 @@ struct Fault final : softnvme::FaultHook {
 };
 
 struct SoftDrive {
+  explicit SoftDrive(std::string_view soft_address = "soft:size=1MiB") : address(soft_address) {}
+
+  const std::string address;
   FastClock clock;
   vfio::Scheme scheme = softnvme::scheme();
-  std::unique_ptr<Drive> drive = *Drive::open("soft:size=1MiB", {.schemes = {&scheme, 1}, .clock = &clock});
+  std::unique_ptr<Drive> drive = *Drive::open(address, {.schemes = {&scheme, 1}, .clock = &clock});
   Namespace ns = *drive->open_namespace();
   dma::Buffer buffer = *drive->allocate(4096);
 

@@ -106,11 +106,33 @@ TEST_CASE(
   soft.device().set_fault_hook(nullptr);
 }
 
-TEST_CASE("without a volatile write cache nothing can be lost with it") {
+TEST_CASE("a write that lay in the ring during a callback in which the cache was lost is not said to have succeeded") {
   SoftDrive soft;
-  Namespace durable = soft.ns;
-  durable.volatile_write_cache = false;
-  auto channel = *soft.drive->open_channel(durable, {.depth = 4});
+  auto channel = *soft.drive->open_channel(soft.ns, {.depth = 4});
+  HangOne none(nvme::IoOpcode::write, ~0u);
+  soft.device().set_fault_hook(&none);
+  struct Slow {
+    SoftDrive& soft;
+    static void take(void* context, nvme::Status status) noexcept {
+      CHECK(status.ok());
+      SoftDrive& soft = static_cast<Slow*>(context)->soft;
+      lose_power(soft);
+      REQUIRE(soft.drive->poll());
+    }
+  } slow{soft};
+  Answer second;
+  REQUIRE(channel->write(0, soft.buffer.slice(0, 512), Slow::take, &slow) == Submit::accepted);
+  REQUIRE(channel->write(1, soft.buffer.slice(0, 512), Answer::take, &second) == Submit::accepted);
+  channel->ring();
+  while (none.completed != 2) std::this_thread::yield();
+  soft.device().set_fault_hook(nullptr);  // waits until the completions are posted
+  REQUIRE(wait(soft, *channel, second));
+  CHECK(aborted(second));
+}
+
+TEST_CASE("without a volatile write cache nothing can be lost with it") {
+  SoftDrive soft("soft:size=1MiB,vwc=0");
+  auto channel = *soft.drive->open_channel(soft.ns, {.depth = 4});
   put(soft, *channel, 0x5a);
   lose_power(soft);
   REQUIRE(soft.drive->poll());
