@@ -27,6 +27,7 @@ class PlayedController final : public vfio::IoAddressSpace {
   std::uint64_t cap = plain_cap(4);
   std::uint32_t version = 0x0001'0400;
   std::uint32_t pci_ids = 0;     // device and vendor id, as config space has them
+  bool hangs = false;            // answers nothing any more
   std::uint64_t command_ns = 0;  // that each Identify takes
   unsigned asked = 0;            // Identify commands but that of the controller
   vfio::MemoryDemands wants;
@@ -94,6 +95,7 @@ class PlayedController final : public vfio::IoAddressSpace {
     std::memcpy(&command, memory(device->word(reg::kAsq)) + done_ % kEntries * sizeof command, sizeof command);
     std::uint32_t dw0 = 0;
     const Status status = answer(command, dw0);
+    if (hangs) return;
     auto* const entry = reinterpret_cast<Completion*>(memory(device->word(reg::kAcq))) + done_ % kEntries;
     const bool phase = done_ / kEntries % 2 == 0;
     entry->dw0 = dw0;

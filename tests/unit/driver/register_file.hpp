@@ -42,8 +42,15 @@ class RegisterFile final : public vfio::Device {
     ++maps;
     return vfio::MappedArea(reinterpret_cast<std::byte*>(words_.data()) + area.offset, area, nullptr);
   }
-  Result<vfio::InterruptInfo> interrupt_info(vfio::InterruptIndex) override { return vfio::InterruptInfo{}; }
-  Result<void> set_interrupts(vfio::InterruptIndex, std::span<const int>) override { return fail("no interrupts"); }
+  Result<vfio::InterruptInfo> interrupt_info(vfio::InterruptIndex index) override {
+    if (index != vfio::InterruptIndex::request) return vfio::InterruptInfo{};
+    return vfio::InterruptInfo{.count = 1, .eventfd = true};
+  }
+  Result<void> set_interrupts(vfio::InterruptIndex index, std::span<const int> eventfds) override {
+    if (index != vfio::InterruptIndex::request) return fail("no interrupts");
+    request_fd = eventfds.empty() ? -1 : eventfds.front();
+    return {};
+  }
   Result<void> reset() override {
     ++resets;
     if (!can_reset) return fail("no function reset");
@@ -63,6 +70,7 @@ class RegisterFile final : public vfio::Device {
   bool config_is_dead = false;  // its writes fail
   int releases = 0;
   bool* closed = nullptr;
+  int request_fd = -1;  // the driver's eventfd, by which the machine asks for the device
 
  private:
   static constexpr std::size_t kWords = 0x2000 / 4;
