@@ -97,18 +97,6 @@ Result<std::uint64_t> Controller::create_queue(const IoQueue& queue) {
   return create_queue_locked(queue);
 }
 
-// A first queue for a namespace that was looked at earlier: meanwhile somebody may have formatted it, or a reset have
-// brought other firmware, and no channel was there to be stopped. Later check_namespaces() and revoke_channels() watch.
-Result<void> Controller::still_as_told(const IoQueue& queue) {
-  if (queue.ns.nsid == 0) return {};
-  const auto same = is_same_namespace(queue.ns);
-  if (!same) return std::unexpected(same.error());
-  const bool has_unknown_cache = (identity_.vwc & 1) != 0 && !queue.knows_volatile_cache;
-  if (*same && !has_unknown_cache) return {};
-  return fail(fmt::format("namespace {} is not what it was when it was opened", queue.ns.nsid),
-              "open it anew, and the channel");
-}
-
 std::optional<Result<std::uint64_t>> Controller::try_create_queue(const IoQueue& queue) {
   if (!opened_here()) return std::nullopt;
   const std::unique_lock lock(mutex_, std::try_to_lock);

@@ -6,6 +6,8 @@
 #include <optional>
 #include <span>
 
+#include "pollux/driver/patience.hpp"
+
 namespace pollux::nvme {
 namespace {
 
@@ -33,9 +35,11 @@ Result<Status> ask(Controller& controller, Cns cns, std::uint32_t nsid, std::spa
   command.nsid = nsid;
   command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(cns));
   command.cdw11 = identify::kCsi.put(0u, static_cast<std::uint64_t>(set));
-  const auto result = controller.admin(command, into, DataDirection::from_controller);
-  if (!result) return std::unexpected(result.error());
-  return result->status;
+  return ask_patiently(controller.clock(), [&]() -> Result<Status> {
+    const auto result = controller.admin(command, into, DataDirection::from_controller);
+    if (!result) return std::unexpected(result.error());
+    return result->status;
+  });
 }
 
 std::unexpected<Error> late(Controller& controller) {
@@ -137,6 +141,9 @@ Result<std::vector<NsId>> namespace_descriptors(Controller& controller, std::uin
   std::vector<std::byte> page(kIdentifyBytes);
   const auto status = ask(controller, Cns::ns_descriptors, nsid, page);
   if (!status) return std::unexpected(status.error());
+  // Without them it might be taken for another namespace later.
+  if (may_pass(*status))
+    return error(controller, fmt::format("the descriptors of namespace {} cannot be read: {}", nsid, status->text()));
   return status->ok() ? parse_ns_descriptors(page) : std::vector<NsId>{};
 }
 

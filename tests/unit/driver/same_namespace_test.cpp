@@ -1,6 +1,7 @@
 // What a namespace is known by after a reset: whichever of NGUID, EUI64 and UUID it has, its block size and command
 // set. Nothing is sent to another one.
 #include "played_namespaces.hpp"
+#include "pollux/driver/patience.hpp"
 #include "pollux/vfio/pci_config.hpp"
 
 namespace pollux::nvme {
@@ -109,6 +110,35 @@ TEST_CASE("a namespace whose channels are closed is not looked for after a reset
   Reset reset({.uuid = kOne});
   reset.channel.reset();
   CHECK(reset.with({.uuid = kOther}));
+}
+
+TEST_CASE("a namespace that is not ready right after a reset is waited for, and not taken for another one") {
+  Reset reset({.uuid = kOne});
+  const auto cns = GENERATE(Cns::ns, Cns::ns_descriptors);
+  bool comes = GENERATE(true, false);
+  unsigned refused = 0;
+  reset.played->identify = [&](const Command& command, std::byte* page) {
+    if (cns_of(command) != cns || (comes && refused == 3)) return reset.namespaces(command, page);
+    ++refused;
+    return Status::from(StatusCode::namespace_not_ready);
+  };
+  const std::uint64_t start_ns = reset.played->clock.now_;
+  const auto done = reset.with({.uuid = kOne});
+  CHECK(done.has_value() == comes);
+  if (!done)
+    CHECK(done.error().what.ends_with("namespace 1 cannot be identified: Namespace Not Ready (SCT 0h, SC 82h)"));
+  CHECK(reset.played->clock.now_ - start_ns < 2 * kPatienceMs * kNsPerMs);
+}
+
+TEST_CASE("a drive that does not tell its descriptors yet is not opened without them") {
+  auto controller = std::make_unique<PlayedController>();
+  PlayedNamespaces namespaces{{{.uuid = kOne}}};
+  controller->identify = [&](const Command& command, std::byte* page) {
+    if (cns_of(command) == Cns::ns_descriptors) return Status::from(StatusCode::internal_error);
+    return namespaces(command, page);
+  };
+  const auto drive = *open_played(std::move(controller));
+  CHECK_FALSE(drive->open_namespace());
 }
 
 TEST_CASE("no channel is opened to a namespace that has changed since it was opened") {

@@ -7,12 +7,17 @@
 #include <vector>
 
 #include "pollux/driver/controller.hpp"
+#include "pollux/driver/patience.hpp"
 
 namespace pollux::nvme {
 namespace {
 
 // Identify Controller, FNA, figure 275: what Format NVM of one namespace reaches.
 constexpr std::uint8_t kFormatsAll = 1u << 0, kErasesAll = 1u << 1;
+
+std::unexpected<Error> not_identified(std::uint32_t nsid, Status status) {
+  return fail(fmt::format("namespace {} cannot be identified: {}", nsid, status.text()), "open the drive anew");
+}
 
 }  // namespace
 
@@ -85,9 +90,72 @@ void Controller::revoke_changed() {
   }
   for (const NamespaceIdentity& ns : open) {
     const auto same = is_same_namespace(ns);
-    if (!same) return;  // the reset that this asks for looks again
+    if (!same) return ask_for_reset(epoch());  // which looks again
     if (!*same) revoke_channels(ns.nsid);
   }
+}
+
+Result<Status> Controller::identify_locked(Cns cns, std::uint32_t nsid, std::span<std::byte> into) {
+  Command command;
+  command.cdw0 = static_cast<std::uint32_t>(AdminOpcode::identify);
+  command.nsid = nsid;
+  command.cdw10 = identify::kCns.put(0u, static_cast<std::uint64_t>(cns));
+  return ask_patiently(clock_, [&]() -> Result<Status> {
+    const auto result = admin_locked(command, into, DataDirection::from_controller);
+    if (!result) return std::unexpected(result.error());
+    return result->status;
+  });
+}
+
+Result<std::vector<NsId>> Controller::descriptors_locked(std::uint32_t nsid) {
+  if (!describes_namespaces_locked()) return std::vector<NsId>{};
+  std::vector<std::byte> page(kIdentifyBytes);
+  const auto status = identify_locked(Cns::ns_descriptors, nsid, page);
+  if (!status) return std::unexpected(status.error());
+  if (may_pass(*status)) return not_identified(nsid, *status);
+  return status->ok() ? parse_ns_descriptors(page) : std::vector<NsId>{};
+}
+
+// Before any owner hears that the controller is up again: what is sent again must mean the blocks that it meant before.
+Result<void> Controller::check_namespaces() {
+  for (auto id = queue_ids_.begin(); id != queue_ids_.end(); ++id) {
+    const NamespaceIdentity& ns = id->ns;
+    if (ns.nsid == 0) continue;
+    if (std::any_of(queue_ids_.begin(), id, [&](const QueueId& earlier) { return earlier.ns == ns; })) continue;
+    const auto same = is_same_namespace(ns);
+    if (!same) return std::unexpected(same.error());
+    if (*same) continue;
+    return fail(fmt::format("namespace {} is another one after the reset, or is gone: its block size, command set, "
+                            "NGUID, EUI64 or UUID differs",
+                            ns.nsid),
+                "open the drive anew");
+  }
+  return {};
+}
+
+Result<bool> Controller::is_same_namespace(const NamespaceIdentity& ns) {
+  IdentifyNamespace found{};
+  const auto status = identify_locked(Cns::ns, ns.nsid, std::as_writable_bytes(std::span(&found, 1)));
+  if (!status) return std::unexpected(status.error());
+  if (may_pass(*status)) return not_identified(ns.nsid, *status);
+  if (!status->ok()) return false;
+  // No channel is opened on such a one.
+  if (format_of(found).ms != 0 || dps::kPit.of(found.dps) != 0) return false;
+  const auto descriptors = descriptors_locked(ns.nsid);
+  if (!descriptors) return std::unexpected(descriptors.error());
+  return identity_of(ns.nsid, found, *descriptors, quirks_) == ns;
+}
+
+// A first queue for a namespace that was looked at earlier: meanwhile somebody may have formatted it, or a reset have
+// brought other firmware, and no channel was there to be stopped. Later check_namespaces() and revoke_channels() watch.
+Result<void> Controller::still_as_told(const IoQueue& queue) {
+  if (queue.ns.nsid == 0) return {};
+  const auto same = is_same_namespace(queue.ns);
+  if (!same) return std::unexpected(same.error());
+  const bool has_unknown_cache = (identity_.vwc & 1) != 0 && !queue.knows_volatile_cache;
+  if (*same && !has_unknown_cache) return {};
+  return fail(fmt::format("namespace {} is not what it was when it was opened", queue.ns.nsid),
+              "open it anew, and the channel");
 }
 
 }  // namespace pollux::nvme
