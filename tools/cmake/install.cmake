@@ -16,13 +16,24 @@ install(DIRECTORY vfio dma driver DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pollux
 install(DIRECTORY tools/softnvme DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pollux/tools FILES_MATCHING PATTERN "*.hpp")
 install(FILES driver/block/block.hpp tools/softnvme/softnvme.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pollux)
 
-install(TARGETS pollux-cli pollux-bench pollux-micro softnvme)
-install(DIRECTORY tools/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-foreach(program pollux pollux-bench softnvme)    # bash looks for a file of the program's name
+set(pollux_programs)    # those that have completions beside their page
+if(POLLUX_TOOLS)
+  install(TARGETS pollux-cli softnvme)
+  list(APPEND pollux_programs pollux softnvme)
+endif()
+if(POLLUX_BENCH)
+  install(TARGETS pollux-bench pollux-micro)
+  install(FILES tools/man/pollux-micro.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  list(APPEND pollux_programs pollux-bench)
+endif()
+foreach(program ${pollux_programs})    # bash looks for a file of the program's name
+  install(FILES tools/man/${program}.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
   install(FILES tools/completions/pollux.bash
           DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME ${program})
 endforeach()
-install(FILES tools/completions/_pollux DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+if(POLLUX_TOOLS AND POLLUX_BENCH)    # one file for all of them
+  install(FILES tools/completions/_pollux DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+endif()
 
 set(pollux_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pollux)
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/pollux-config.cmake.in ${PROJECT_BINARY_DIR}/pollux-config.cmake

@@ -23,6 +23,9 @@ set(pollux_precompiled
 set_target_properties(pollux PROPERTIES DEFINE_SYMBOL "")
 target_precompile_headers(pollux PRIVATE ${pollux_precompiled})
 
+if(NOT POLLUX_TOOLS AND NOT POLLUX_BENCH)
+  return()
+endif()
 find_package(nlohmann_json REQUIRED)
 file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/program_headers.cpp CONTENT "// What makes a precompiled header needs a source.")
 add_library(pollux_program_headers OBJECT ${PROJECT_BINARY_DIR}/program_headers.cpp)
