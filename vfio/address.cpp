@@ -96,12 +96,14 @@ Result<Address> Address::parse(std::string_view text) {
     const std::size_t last_part = std::max(first_colon, last_comma == std::string_view::npos ? 0 : last_comma) + 1;
     if (last_part >= body.size()) break;
     constexpr std::string_view kNs = "ns=", kQuirks = "quirks=";
-    if (!address.nsid && lower(body.substr(last_part, kNs.size())) == kNs) {
+    if (lower(body.substr(last_part, kNs.size())) == kNs) {
+      if (address.nsid) return bad(text, "ns is given twice");
       const std::string_view value = body.substr(last_part + kNs.size());
       address.nsid = number(value, 10);
       if (!address.nsid || *address.nsid == 0 || *address.nsid > kMaxNsid)
         return bad(text, fmt::format("\"ns={}\" is not a namespace id from 1 to {}", value, kMaxNsid));
-    } else if (address.quirks.empty() && lower(body.substr(last_part, kQuirks.size())) == kQuirks) {
+    } else if (lower(body.substr(last_part, kQuirks.size())) == kQuirks) {
+      if (!address.quirks.empty()) return bad(text, "quirks is given twice");
       address.quirks = lower(body.substr(last_part + kQuirks.size()));
       if (address.quirks.empty() || !std::ranges::all_of(address.quirks, is_quirk_char))
         return bad(text, fmt::format("\"quirks={}\" is not NAME+NAME", address.quirks));
@@ -121,6 +123,7 @@ Result<Address> Address::parse(std::string_view text) {
     std::string_view function = bare ? body : body.substr(first_colon + 1);
     if (const std::size_t at = lower(function).find(kToken); at != std::string_view::npos) {
       const std::string_view token = function.substr(at + kToken.size());
+      if (lower(token).contains(kToken)) return bad(text, "vf_token is given twice");
       if (!is_uuid(token)) return bad(text, fmt::format("\"{}\" is not a UUID", token.substr(0, 40)));
       address.vf_token = token;
       function = function.substr(0, at);

@@ -32,7 +32,7 @@ struct Address {
 
   // The domain defaults to 0000 ("02:00.0"); letters may be upper case, and the spellings of fio and SPDK are taken
   // (address_spelling.hpp). Errors: nothing that looks like an address, a malformed BDF, ns= out of
-  // range, quirks= without any, a token that is no UUID.
+  // range, quirks= without any, a token that is no UUID, a part that is given twice, two devices in one text.
   static Result<Address> parse(std::string_view text);
 
   // Whether the target is a PCI function's BDF.

@@ -69,31 +69,40 @@ bool is_transport_id(std::string_view text) {
   return begin == "trtype=" || begin == "trtype:" || begin == "traddr=" || begin == "traddr:";
 }
 
+// fio's list: the next transport id begins behind a colon, in what looks like a value of the one before.
+bool begins_another(std::string_view value) {
+  for (auto colon = value.find(':'); colon != std::string_view::npos; colon = value.find(':', colon + 1))
+    if (is_transport_id(value.substr(colon + 1))) return true;
+  return false;
+}
+
 Result<std::string> of_transport_id(std::string_view text) {
   const auto refuse = [&](const std::string& why) {
     return fail(fmt::format("\"{}\" is not a device address: {}", text.substr(0, 200), why),
                 "use 0000:02:00.0 or vfio-user:/run/nvme.sock, with ,ns=N at its end where a namespace is meant");
   };
-  std::string type = "pcie", place, nsid;
+  std::optional<std::string> type, place, nsid;
   for (std::string_view left = text; !left.empty();) {
     const std::string_view word = left.substr(0, left.find_first_of(kBlanks));
     left = trimmed(left.substr(word.size()));
     const auto mark = word.find_first_of("=:");
     const std::string key = lower(word.substr(0, mark));
     const std::string value(mark == std::string_view::npos ? "" : word.substr(mark + 1));
-    if (key == "trtype")
-      type = lower(value);
-    else if (key == "traddr")
-      place = value;
-    else if (key == "ns")
-      nsid = ",ns=" + value;
-    else
-      return refuse(fmt::format("pollux knows nothing of \"{}\"", word.substr(0, 40)));
+    std::optional<std::string>* const part = key == "trtype"   ? &type
+                                             : key == "traddr" ? &place
+                                             : key == "ns"     ? &nsid
+                                                               : nullptr;
+    if (part == nullptr) return refuse(fmt::format("pollux knows nothing of \"{}\"", word.substr(0, 40)));
+    if (begins_another(value) || (key == "traddr" && place)) return refuse("it names two devices");
+    if (*part) return refuse(key + " is given twice");
+    *part = value;
   }
-  if (place.empty()) return refuse("it has no traddr");
-  if (type == "vfiouser") return "vfio-user:" + place + nsid;
-  if (type != "pcie") return refuse(fmt::format("\"{}\" is no transport of pollux's", type.substr(0, 40)));
-  return whole_function(place).value_or(place) + nsid;
+  if (place.value_or("").empty()) return refuse("it has no traddr");
+  const std::string suffix = nsid ? ",ns=" + *nsid : "";
+  const std::string transport = lower(type.value_or("pcie"));
+  if (transport == "vfiouser") return "vfio-user:" + *place + suffix;
+  if (transport != "pcie") return refuse(fmt::format("\"{}\" is no transport of pollux's", transport.substr(0, 40)));
+  return whole_function(*place).value_or(*place) + suffix;
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 namespace pollux::vfio {
 
 // The same address as Address has it; a text that no other program would write so stays as it is. Errors: a transport
-// id that names no device pollux drives.
+// id that names no device pollux drives, or two of them, or a part of it twice.
 Result<std::string> respelled(std::string_view text);
 
 // The PCI function that a text names which is no address ("nvme://0000:02:00.0/1", "0000:02:00:0"), in our spelling,

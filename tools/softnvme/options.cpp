@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <charconv>
+#include <vector>
 
 #include "pollux/tools/softnvme/core/config.hpp"
 
@@ -115,6 +116,7 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
 
 Result<Options> Options::parse(std::string_view text) {
   Options options;
+  std::vector<std::string_view> given;
   while (!text.empty()) {
     const std::size_t comma = text.find(',');
     const std::string_view part = text.substr(0, comma);
@@ -123,7 +125,12 @@ Result<Options> Options::parse(std::string_view text) {
     if (equals == std::string_view::npos) {
       return fail(fmt::format("soft: \"{}\" is not an option with a value", part), fmt::format("valid are {}", kValid));
     }
-    if (const Result<void> done = set(options, part.substr(0, equals), part.substr(equals + 1)); !done) {
+    const std::string_view option = part.substr(0, equals);
+    if (std::ranges::find(given, option) != given.end()) {
+      return fail(fmt::format("soft: {} is given twice", option), "give it once");
+    }
+    given.push_back(option);
+    if (const Result<void> done = set(options, option, part.substr(equals + 1)); !done) {
       return std::unexpected(done.error());
     }
   }

@@ -101,5 +101,11 @@ TEST_CASE("what is wrong is named: the option, its value, and what is valid") {
   CHECK(message("null=1,file=/tmp/d").find("one of null=1 and file=PATH") != std::string::npos);
 }
 
+TEST_CASE("an option that is given twice is refused, and not taken as the last says") {
+  const auto options = Options::parse("size=1GiB,block=512,size=1GiB");
+  REQUIRE_FALSE(options);
+  CHECK(options.error().message() == "soft: size is given twice: give it once");
+}
+
 }  // namespace
 }  // namespace pollux::softnvme

@@ -88,3 +88,26 @@ TEST_CASE("what only looks like a function is none") {
     CHECK_FALSE(refusal(text).contains("meant?"));
   }
 }
+
+TEST_CASE("one text that names two devices is refused, and is never the last of them") {
+  const std::string text = GENERATE("trtype=VFIOUSER traddr=/a.sock ns=1:trtype=VFIOUSER traddr=/b.sock ns=1",
+                                    "trtype=PCIe traddr=0000.02.00.0 ns=1:trtype=PCIe traddr=0000.03.00.0 ns=1",
+                                    "trtype=PCIe traddr=0000.02.00.0:trtype=PCIe traddr=0000.03.00.0",
+                                    "traddr=/a.sock:TRADDR=/b.sock trtype=VFIOUSER", "traddr=02:00.0 traddr=03:00.0");
+  CHECK(refusal(text).contains("it names two devices"));
+}
+
+TEST_CASE("a part of an address that is given twice is refused") {
+  const auto [text, part] =
+      GENERATE(table<std::string, std::string>({{"trtype=PCIe traddr=02:00.0 ns=7 ns=1", "ns"},
+                                                {"trtype=PCIe trtype=VFIOUSER traddr=/a.sock", "trtype"},
+                                                {"trtype=VFIOUSER traddr=/a.sock,ns=7 ns=1", "ns"},
+                                                {"vfio-user:/a.sock,ns=7,ns=1", "ns"},
+                                                {"vfio-user:/a.sock,ns=7,quirks=bogus_nid,NS=7", "ns"},
+                                                {"vfio-user:/a.sock,quirks=bogus_nid,quirks=identify_cns", "quirks"},
+                                                {"soft:ns=1,ns=1", "ns"},
+                                                {"02:00.1,vf_token=01234567-89ab-cdef-0123-456789abcdef,VF_TOKEN="
+                                                 "01234567-89ab-cdef-0123-456789abcdef",
+                                                 "vf_token"}}));
+  CHECK(refusal(text).contains(": " + part + " is given twice: "));
+}
