@@ -78,14 +78,15 @@ Result<Session::Terms> Session::negotiate() {
   const std::string text = format_capabilities(kOurs);
   const auto bytes = std::as_bytes(std::span(text.c_str(), text.size() + 1));
   payload.insert(payload.end(), bytes.begin(), bytes.end());
-  if (auto sent = socket_.send({.command = Command::version}, payload); !sent) return std::unexpected(sent.error());
+  // Whoever closes at this point may have done so before the proposal went out, or after.
+  const auto not_heard = [](Error why) {
+    if (why.os_error == ECONNRESET) why.advice = "it speaks another version, or serves somebody else";
+    return std::unexpected(std::move(why));
+  };
+  if (auto sent = socket_.send({.command = Command::version}, payload); !sent) return not_heard(sent.error());
 
   auto received = socket_.receive(reply_ns_);
-  if (!received) {
-    Error why = received.error();
-    if (why.os_error == ECONNRESET) why.advice = "it speaks another version, or serves somebody else";
-    return std::unexpected(why);
-  }
+  if (!received) return not_heard(received.error());
   if (!*received)
     return fail(
         fmt::format("no answer to {} for {} s", name_of(Command::version), static_cast<double>(reply_ns_) * 1e-9),

@@ -1,5 +1,7 @@
 #include "pollux/vfio/user/session.hpp"
 
+#include <sys/socket.h>
+
 #include <array>
 #include <atomic>
 #include <catch2/catch.hpp>
@@ -110,6 +112,27 @@ TEST_CASE_METHOD(Scene, "a server without agreement is refused, and says why") {
   REQUIRE_FALSE(session);
   CAPTURE(session.error().message());
   CHECK(says(session.error(), word));
+}
+
+TEST_CASE("a server that closes before the proposal is sent, and one that closes after, get one advice") {
+  int ends[2];
+  REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+  Socket ours{FileDescriptor(ends[0])};
+  FileDescriptor theirs(ends[1]);
+  DmaWindows windows;
+  std::thread closer;
+  SECTION("before") { theirs = {}; }
+  SECTION("after") {
+    closer = std::thread([&] {
+      Socket server(std::move(theirs));
+      (void)server.receive(kLongNs);
+    });
+  }
+  const auto session = Session::open(std::move(ours), windows, kLongNs);
+  if (closer.joinable()) closer.join();
+  REQUIRE_FALSE(session);
+  CHECK(session.error().message() ==
+        "the other side has closed the connection: it speaks another version, or serves somebody else");
 }
 
 TEST_CASE_METHOD(Scene, "each of several threads gets the reply to its own command") {
