@@ -315,6 +315,7 @@ class Controller {
   enum class State : std::uint8_t { down, up, away, lost } state_ = State::down;
   Error lost_because_;
   std::uint64_t away_since_ns_ = 0;
+  std::uint64_t call_next_ns_ = 0;  // the device, if it is away
   std::uint64_t paused_since_ns_ = 0;  // 0: it is not
   std::uint64_t pause_looked_ns_ = 0;
   bool is_emptied_ = false;  // its registers, by a reset that we made and that it has not come up from

@@ -87,12 +87,19 @@ void Controller::publish_away() noexcept {
 
 // The coarse clock stands still meanwhile: what waits for the device grows no older.
 Result<void> Controller::come_back() {
-  if (const auto back = device_->reconnect(); !back) {
+  constexpr std::uint64_t kCallEveryNs = 100 * kNsPerMs;
+  const std::uint64_t deadline_ns = away_since_ns_ + wants_.away_ms * kNsPerMs;
+  if (const std::uint64_t now_ns = clock_.now_ns(); now_ns < std::min(call_next_ns_, deadline_ns)) return {};
+  const auto back = device_->reconnect();
+  call_next_ns_ = clock_.now_ns() + kCallEveryNs;
+  if (!back) {
+    const auto& [why, is_final] = back.error();
     publish_away();
-    if (clock_.now_ns() - away_since_ns_ < wants_.away_ms * kNsPerMs) return {};
-    return give_back({fmt::format("{}, and it has not come back for {} s ({})", lost_because_.what,
-                                  wants_.away_ms / 1000, back.error().what),
-                      back.error().advice, back.error().os_error});
+    if (is_final) return give_back(why);
+    if (clock_.now_ns() < deadline_ns) return {};
+    return give_back(
+        {fmt::format("{}, and it has not come back for {} s ({})", lost_because_.what, wants_.away_ms / 1000, why.what),
+         why.advice, why.os_error});
   }
   cache_may_be_lost_ = true;
   if (const auto up = begin_anew(); !up) return drop(up.error());

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <expected>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -68,6 +69,12 @@ struct InterruptInfo {
   bool maskable = false;
   bool automasked = false;  // INTx: must be unmasked after each
   bool noresize = false;    // the whole set must be given at once
+};
+
+// Why a device that may come back is not back.
+struct NotBack {
+  Error why;
+  bool is_final;  // somebody answers, and never as the device that was there before: asking again is in vain
 };
 
 // One mapped area of a region, unmapped by scope.
@@ -156,12 +163,14 @@ class Device {
   // For a device whose other end may come back after it went (a vfio-user server): tries once to reach it. On success
   // the device is as after a function level reset, with the interrupts and the memory that were given to it before, and
   // MappedAreas show it at their old addresses. Bounded. Errors: nobody is there, or another kind of device.
+  virtual std::expected<void, NotBack> reconnect() {
+    return std::unexpected(NotBack{{address().text + ": this kind of device does not come back", {}}, true});
+  }
   virtual bool may_come_back() const { return false; }
 
   // For such a device, when it does not answer: whether its other end may use the mapped memory all the same, since it
   // is silent and not known to be dead. While it may, reconnect() fails; release() ends it.
   virtual bool may_reach_memory() { return false; }
-  virtual Result<void> reconnect() { return fail(address().text + ": this kind of device does not come back"); }
 
   // Gives the device back now, while others still hold its MappedAreas: these become ordinary memory, where a store
   // does nothing and a load finds zeros (where there is no room for that the device goes back with the last of them).

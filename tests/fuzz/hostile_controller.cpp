@@ -69,9 +69,12 @@ class HostileController::Device final : public vfio::Device {
     return {};
   }
   bool may_come_back() const override { return (c_.traits_ & kReturns) != 0; }
-  Result<void> reconnect() override {
-    if (!c_.honest_ && c_.input_.u8() % 2 != 0) return fail("not yet");
-    return reset();
+  std::expected<void, vfio::NotBack> reconnect() override {
+    if (!c_.honest_)
+      if (const unsigned how = c_.input_.u8() % 4; how % 2 != 0)
+        return std::unexpected(vfio::NotBack{{"not yet, or another", {}}, how == 3});
+    if (const auto done = reset(); !done) return std::unexpected(vfio::NotBack{done.error(), false});
+    return {};
   }
 
  private:

@@ -252,24 +252,37 @@ Result<void*> ClientDevice::map_at(void* address, RegionIndex index, RegionArea 
 }
 
 // Whatever was told of the device before must still hold: others have made plans on it.
-Result<void> ClientDevice::reconnect() {
-  if (space_ == nullptr) return named({"the device was given back", {}, 0});
-  if (auto back = space_->reconnect(address_.target); !back) return named(back.error());
+std::expected<void, NotBack> ClientDevice::reconnect() {
+  const auto named_not_back = [&](const NotBack& not_back) {
+    return std::unexpected(NotBack{named(not_back.why).error(), not_back.is_final});
+  };
+  const auto failed = [&](const Error& why) { return named_not_back(session_->not_back(why)); };
+  const auto another = [&](const std::string& what) {
+    return named_not_back({{"another device answers: " + what, "open the drive anew"}, true});
+  };
+  if (space_ == nullptr) return named_not_back({{"the device was given back", {}}, true});
+  if (auto back = space_->reconnect(address_.target); !back) return named_not_back(back.error());
   auto facts = ask();
-  if (!facts) return named(facts.error());
+  if (!facts) return failed(facts.error());
   for (std::size_t number = 0; number < kRegions; ++number) {
     const RegionInfo &before = facts_.regions[number].info, &now = facts->regions[number].info;
     // What may be written too: a doorbell that lies under a mapping is stored to without a look.
     if (now.size_bytes != before.size_bytes || now.mappable != before.mappable || now.readable != before.readable ||
         now.writable != before.writable)
-      return named({fmt::format("another device answers: its region {} differs", number), "open the drive anew", 0});
+      return another(fmt::format("its region {} differs", number));
+  }
+  for (std::size_t number = 0; number < kInterruptKinds; ++number) {
+    std::vector<int> fds;
+    for (const Vector& vector : installed_[number]) fds.push_back(vector.eventfd.get());
+    const auto fits = check_eventfds("the device", static_cast<InterruptIndex>(number), facts->interrupts[number], fds);
+    if (!fits) return another(fits.error().message());
   }
   facts_ = std::move(*facts);
   for (const Mapping& one : mappings_)
-    if (auto mapped = map_at(one.address, one.index, one.area); !mapped) return named(mapped.error());
-  if (auto taken = hand_over(*this); !taken) return taken;
+    if (auto mapped = map_at(one.address, one.index, one.area); !mapped) return failed(mapped.error());
+  if (auto taken = hand_over(*this); !taken) return failed(taken.error());
   for (std::size_t number = 0; number < kInterruptKinds; ++number)
-    if (auto done = install(static_cast<InterruptIndex>(number)); !done) return done;
+    if (auto done = install(static_cast<InterruptIndex>(number)); !done) return failed(done.error());
   return {};
 }
 

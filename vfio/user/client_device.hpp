@@ -32,7 +32,7 @@ class ClientDevice final : public Device {
   Result<void> reset() override;
   bool may_come_back() const override { return space_ != nullptr; }
   bool may_reach_memory() override { return space_ != nullptr && space_->is_held(); }
-  Result<void> reconnect() override;
+  std::expected<void, NotBack> reconnect() override;
   void release() noexcept override;
 
  private:

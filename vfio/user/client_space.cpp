@@ -48,16 +48,17 @@ Result<std::unique_ptr<Device>> ClientSpace::attach(const Address& address) {
   return std::move(*device);
 }
 
-Result<void> ClientSpace::reconnect(const std::string& path) {
+std::expected<void, NotBack> ClientSpace::reconnect(const std::string& path) {
+  const auto not_yet = [](Error why) { return std::unexpected(NotBack{std::move(why), false}); };
   const std::lock_guard lock(mutex_);
   // One that has just closed is not known to have, where nobody has asked it anything since.
   if (!session_->part(session_->has_ended() ? 0 : kPartNs))
-    return fail("the server that fell silent has not let go of the memory", "have it go on, or end it");
+    return not_yet({"the server that fell silent has not let go of the memory", "have it go on, or end it"});
   auto socket = connect(path);
-  if (!socket) return std::unexpected(socket.error());
+  if (!socket) return not_yet(socket.error());
   if (auto begun = session_->reopen(std::move(*socket)); !begun) return begun;
   for (const DmaMapping& one : windows_.all())
-    if (auto mapped = send_map(one); !mapped) return mapped;
+    if (auto mapped = send_map(one); !mapped) return std::unexpected(session_->not_back(mapped.error()));
   return {};
 }
 

@@ -27,8 +27,9 @@ class ClientSpace final : public IoAddressSpace {
   // For the device. Whether the server has neither let go of the memory nor died.
   bool is_held();
 
-  // For the device. Begins the session anew and maps everything again that is mapped here. Error: it is held.
-  Result<void> reconnect(const std::string& path);
+  // For the device. Begins the session anew and maps everything again that is mapped here. Errors: it is held,
+  // nobody is there, or a server that offers or takes other things than before.
+  std::expected<void, NotBack> reconnect(const std::string& path);
 
   // For the device, which was closed: the session ends. `at_once`: the memory is the application's when this returns.
   void device_closed(bool at_once) noexcept;

@@ -7,6 +7,11 @@
 namespace pollux::vfio::user {
 namespace {
 
+constexpr Capabilities kOurs{.max_msg_fds = kMaxMessageFds,
+                             .max_data_xfer_size = kMaxTransferBytes,
+                             .max_dma_maps = 65535,
+                             .page_sizes = 4096,
+                             .write_multiple = true};
 constexpr std::uint64_t kHostPageBytes = 4096;
 constexpr std::uint64_t kLookNs = 1'000'000'000;  // how often the thread looks up from an empty socket
 
@@ -14,7 +19,9 @@ constexpr std::uint64_t kLookNs = 1'000'000'000;  // how often the thread looks 
 
 Result<std::unique_ptr<Session>> Session::open(Socket socket, DmaWindows& windows, std::uint64_t reply_ns) {
   std::unique_ptr<Session> session(new Session(std::move(socket), windows, reply_ns));
-  const auto terms = session->negotiate();
+  const auto reply = session->propose();
+  if (!reply) return std::unexpected(reply.error());
+  const auto terms = session->agree(*reply);
   if (!terms) return std::unexpected(terms.error());
   session->terms_ = *terms;
   session->start();
@@ -25,13 +32,18 @@ void Session::start() {
   thread_ = std::thread([this] { run(); });
 }
 
-Result<void> Session::reopen(Socket socket) {
+std::expected<void, NotBack> Session::reopen(Socket socket) {
   const std::lock_guard nobody_asks(request_mutex_);
   close();
   socket_ = std::move(socket);
-  const auto terms = negotiate();
-  if (!terms) return std::unexpected(terms.error());
-  if (*terms != terms_) return fail("another server answers: it offers other terms", "open the drive anew");
+  const auto reply = propose();
+  if (!reply) return std::unexpected(NotBack{reply.error(), false});
+  const auto terms = agree(*reply);
+  if (!terms) return std::unexpected(NotBack{terms.error(), true});
+  if (*terms != terms_) {
+    return std::unexpected(
+        NotBack{{"another server answers: it offers other terms than before", "open the drive anew"}, true});
+  }
   {
     const std::lock_guard lock(mutex_);
     ended_.reset();
@@ -67,12 +79,8 @@ Session::~Session() {
   std::construct_at(&answered_);
 }
 
-Result<Session::Terms> Session::negotiate() {
-  constexpr Capabilities kOurs{.max_msg_fds = kMaxMessageFds,
-                               .max_data_xfer_size = kMaxTransferBytes,
-                               .max_dma_maps = 65535,
-                               .page_sizes = 4096,
-                               .write_multiple = true};
+// Sends our version and waits for the server's.
+Result<Message> Session::propose() {
   std::vector<std::byte> payload;
   append(payload, VersionPayload{});
   const std::string text = format_capabilities(kOurs);
@@ -91,13 +99,17 @@ Result<Session::Terms> Session::negotiate() {
     return fail(
         fmt::format("no answer to {} for {} s", name_of(Command::version), static_cast<double>(reply_ns_) * 1e-9),
         "it may serve somebody else, or be no vfio-user server");
-  const Message& reply = **received;
+  Message& reply = **received;
   if (!reply.header.is_reply() || reply.header.command != Command::version || reply.header.id != 0)
     return fail(fmt::format("{} was answered with {}", name_of(Command::version), name_of(reply.header.command)),
                 "this is no vfio-user server");
   if (reply.header.is_error())
     return fail_errno(static_cast<int>(reply.header.os_error),
                       fmt::format("{} was refused", name_of(Command::version)));
+  return std::move(reply);
+}
+
+Result<Session::Terms> Session::agree(const Message& reply) const {
   const auto version = read_part<VersionPayload>(reply.payload);
   if (!version) return std::unexpected(version.error());
   if (version->major != kMajor || version->minor > kMinor)

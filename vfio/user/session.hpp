@@ -30,8 +30,12 @@ class Session {
   ~Session();
 
   // Begins anew with a server that came back, once the peer before is gone. Errors: as open(), and other terms than
-  // before. From one thread at a time.
-  Result<void> reopen(Socket socket);
+  // before; final is what the server has said, and not that it says nothing. From one thread at a time.
+  std::expected<void, NotBack> reopen(Socket socket);
+
+  // Why the session did not come back, from a request that failed: for good where the server goes on, and what it has
+  // said is no errno.
+  NotBack not_back(Error why) { return {why, why.os_error == 0 && !has_ended()}; }
 
   // Whether the session has ended: nothing can be asked any more.
   bool has_ended();
@@ -61,7 +65,8 @@ class Session {
  private:
   Session(Socket socket, DmaWindows& windows, std::uint64_t reply_ns)
       : socket_(std::move(socket)), windows_(windows), reply_ns_(reply_ns) {}
-  Result<Terms> negotiate();
+  Result<Message> propose();
+  Result<Terms> agree(const Message& reply) const;
   void start();
   void run();
   void deliver(Message reply);

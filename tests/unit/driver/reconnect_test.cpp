@@ -206,6 +206,43 @@ TEST_CASE("if another drive comes instead, nothing is sent to it") {
   CHECK(scene.server->says(": 0 reads, 0 writes, 0 other I/O commands"));
 }
 
+// A drive that could be the same, and does not fit those who use it.
+TEST_CASE("a server that is back and can never fit is not asked again: the drive is lost at once, with the reason") {
+  const auto [option, wait, reason] =
+      GENERATE(table<std::string, Wait, std::string>({{"trap=1", Wait::poll, "another device answers: its region 0"},
+                                                      {"vectors=1", Wait::interrupt, "it has 1 vectors"}}));
+  Scene scene(60'000, {.depth = kDepth, .wait = wait});
+  scene.interrupt([&] { scene.read_all(); });
+  CHECK(scene.drive->poll());
+  scene.arguments.front() += "," + option;
+  scene.serve_again();
+  const std::uint64_t begin_ns = steady_clock().now_ns();
+  REQUIRE(scene.drain());
+  CHECK(steady_clock().now_ns() - begin_ns < 5'000 * kNsPerMs);
+  CHECK(scene.all(&Answer::aborted));
+  const auto polled = scene.drive->poll();
+  REQUIRE_FALSE(polled);
+  CAPTURE(polled.error().message());
+  CHECK(polled.error().what.contains(reason));
+  CHECK_FALSE(polled.error().what.contains("has not come back"));
+}
+
+TEST_CASE("a server that is back and serves somebody else is called ten times a second, not more") {
+  Scene scene(1'000);
+  scene.interrupt([&] { scene.read_all(); });
+  CHECK(scene.drive->poll());
+  scene.serve_again();
+  const auto other = Drive::open("vfio-user:" + scene.folder.socket);
+  REQUIRE(other);
+  REQUIRE(scene.drain());
+  const std::string said = scene.server->output();
+  const std::string_view kSentAway = "sent away";
+  std::size_t times = 0;
+  for (std::size_t at = said.find(kSentAway); at != std::string::npos; at = said.find(kSentAway, at + 1)) ++times;
+  CHECK(times >= 2);
+  CHECK(times <= 12);
+}
+
 TEST_CASE("no memory can be made while the server is away; once it is back there can, and it is reached") {
   Scene scene(10'000);
   scene.interrupt([&] { scene.read_all(); });
