@@ -9,6 +9,7 @@
 #include <span>
 
 #include "pollux/bench/random.hpp"
+#include "pollux/bench/same_namespace.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/softnvme.hpp"
 #include "pollux/vfio/in_use.hpp"
@@ -20,8 +21,9 @@ namespace {
 constexpr std::size_t kMaxViolationsShown = 8;
 constexpr std::uint64_t kMaxReconnectMs = std::numeric_limits<std::uint32_t>::max();
 
-// Functions by their address alone: one function has one owner, whichever way it is named.
-std::string key_of(const vfio::Address& address) {
+// Functions by their address alone, and paths in one form: either has one owner, whichever way it is named.
+std::string key_of(const vfio::Address& given) {
+  const vfio::Address address = with_canonical_path(given);
   return address.is_pci() ? address.target : address.scheme + ":" + address.target;
 }
 
@@ -73,12 +75,20 @@ Result<Devices> Devices::open(const JobList& list) {
     const auto address = vfio::Address::parse(job.filename);
     if (!address) return std::unexpected(address.error());
     const std::string key = key_of(*address);
+    const std::string path = path_of(with_canonical_path(*address));
     const auto found = std::ranges::find(devices.drives_, key, &Opened::key);
     drive_of.push_back(static_cast<std::size_t>(found - devices.drives_.begin()));
     nsid_of.push_back(address->nsid.value_or(0));
     if (found == devices.drives_.end()) {
+      const auto other = std::ranges::find_if(
+          devices.drives_, [&](const Opened& opened) { return !path.empty() && opened.path == path; });
+      if (other != devices.drives_.end()) {
+        return fail(fmt::format("{} and {} are one file, opened in two ways", other->address.text, job.filename),
+                    "name it in one way");
+      }
       devices.drives_.push_back({.name = text_of(*address),
                                  .key = key,
+                                 .path = path,
                                  .address = *address,
                                  .group = iommu_group(*address),
                                  .jobs = job.numjobs,
@@ -103,6 +113,7 @@ Result<Devices> Devices::open(const JobList& list) {
       if (auto done = devices.open_drive(opened); !done) return std::unexpected(done.error());
     }
   }
+  std::vector<ReachedNamespace> places;
   for (std::size_t i = 0; i < list.jobs.size(); ++i) {
     Drive& drive = *devices.drives_[drive_of[i]].drive;
     auto ns = drive.open_namespace(nsid_of[i]);
@@ -116,7 +127,11 @@ Result<Devices> Devices::open(const JobList& list) {
                                    "leave it out, or name a vfio-user: device", 0});
     }
     const std::uint64_t to_ms = nvme::cap::kTo.of(drive.controller().cap()) * nvme::cap::kTimeoutUnitMs;
-    devices.placed_.push_back({&list.jobs[i], drive_of[i], *ns, 2 * to_ms * kNsPerMs});
+    const ReachedNamespace reached(*ns, drive.controller().identity());
+    const auto same = std::ranges::find_if(places, [&](const ReachedNamespace& one) { return is_same(one, reached); });
+    const auto place = static_cast<std::size_t>(same - places.begin());
+    if (same == places.end()) places.push_back(reached);
+    devices.placed_.push_back({&list.jobs[i], drive_of[i], *ns, 2 * to_ms * kNsPerMs, place});
   }
   return devices;
 }

@@ -47,6 +47,7 @@ class Devices {
   struct Opened {
     std::string name;               // its address without a namespace, for messages
     std::string key;                // what two names of one device have in common
+    std::string path;               // in canonical form, of its socket or file; empty: it has none
     vfio::Address address;          // the one to open, which says most
     std::optional<unsigned> group;  // of the IOMMU
     std::uint64_t jobs;             // queue pairs wanted

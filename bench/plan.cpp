@@ -79,7 +79,7 @@ struct Clone {
   Range range;
 };
 
-bool same_place(const PlacedJob& a, const PlacedJob& b) { return a.drive == b.drive && a.ns.nsid == b.ns.nsid; }
+bool same_place(const PlacedJob& a, const PlacedJob& b) { return a.place == b.place; }
 
 // Verifying jobs that were given the very same range share it in equal parts; each keeps its order in the file.
 Result<void> divide(std::span<const PlacedJob> placed, std::vector<Clone>& clones) {
@@ -119,10 +119,12 @@ Result<void> check_writers(std::span<const PlacedJob> placed, std::span<const Cl
       const PlacedJob& other = placed[clones[k].job];
       if (k == i || !may_write(other.job->rw) || !same_place(owner, other)) continue;
       if (!clones[i].range.overlaps(clones[k].range)) continue;
+      const std::string through =
+          owner.drive == other.drive ? "" : fmt::format(" (through {}, the same namespace)", other.job->filename);
       return job_error(
           *owner.job,
-          fmt::format("verify=crc32c wants its blocks for itself, and job \"{}\" writes bytes {} to {} of them",
-                      other.job->name, std::max(clones[i].range.first, clones[k].range.first),
+          fmt::format("verify=crc32c wants its blocks for itself, and job \"{}\"{} writes bytes {} to {} of them",
+                      other.job->name, through, std::max(clones[i].range.first, clones[k].range.first),
                       std::min(clones[i].range.end(), clones[k].range.end()) - 1),
           fmt::format("nearest valid value: offset={} for one of the two", size_text(clones[i].range.end())));
     }

@@ -14,12 +14,13 @@
 
 namespace pollux::bench {
 
-// A job and the namespace that its filename led to. Two places are the same where drive and nsid agree.
+// A job and the namespace that its filename led to.
 struct PlacedJob {
   const Job* job;
   std::size_t drive;
   Namespace ns;
   std::uint64_t reset_ns;  // how long a reset of its controller may take: CAP.TO to disable it, and to enable it
+  std::size_t place = 0;   // one number for all jobs on this namespace, whichever controller they reach it through
 };
 
 // One clone, ready to run.

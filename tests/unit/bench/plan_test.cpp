@@ -170,6 +170,12 @@ TEST_CASE("nobody else may write what a job verifies; reading it is allowed, and
   other.rw = Pattern::randread;
   CHECK(plan({owner, other}, ns_of(4 << 20)));
   other.rw = Pattern::write;
-  const PlacedJob apart[] = {{&owner, 0, ns_of(4 << 20, 512, 1), 0}, {&other, 0, ns_of(4 << 20, 512, 2), 0}};
+  const PlacedJob apart[] = {{&owner, 0, ns_of(4 << 20, 512, 1), 0, 0}, {&other, 0, ns_of(4 << 20, 512, 2), 0, 1}};
   CHECK(plan_jobs(apart, 1));
+  other.filename = "0000:02:00.0";
+  const PlacedJob shared[] = {{&owner, 0, ns_of(4 << 20), 0, 0}, {&other, 1, ns_of(4 << 20), 0, 0}};
+  const auto through_another = plan_jobs(shared, 1);
+  REQUIRE_FALSE(through_another);
+  CHECK(through_another.error().message().contains(
+      "job \"other\" (through 0000:02:00.0, the same namespace) writes bytes 524288 to 1048575 of them"));
 }

@@ -175,6 +175,33 @@ TEST_CASE("one function that two jobs name by two doors is refused before anythi
   CHECK(has(result.err, "group:0000:02:00.0 and iommufd:0000:02:00.0 are one function, opened in two ways"));
 }
 
+TEST_CASE("two spellings of one path are one drive, and one file in two soft drives is refused") {
+  pollux::softnvme::Folder folder;
+  pollux::softnvme::ServerProgram server(folder, {"size=4MiB"});
+  const auto verified = [&](const std::string& a, const std::string& b, const std::string& offset) {
+    return bench({"--rw=randwrite", "--verify=crc32c", "--size=1M", "--name=a", "--filename=" + a, "--name=b",
+                  "--filename=" + b, "--offset=" + offset, "--output-format=json"});
+  };
+  const std::string plain = "vfio-user:" + folder.socket;
+  const std::string other = "vfio-user:" + folder.path + "/." + folder.socket.substr(folder.path.size());
+  const auto parts = verified(plain, other, "0");
+  INFO(parts.out << parts.err);
+  CHECK(parts.exit_code == 0);
+  CHECK(nlohmann::json::parse(parts.out)["pollux"]["drives"].size() == 1);
+  const auto overlap = verified(plain, other, "512k");
+  CHECK(overlap.exit_code == 1);
+  CHECK(has(overlap.err, "verify=crc32c wants its blocks for itself"));
+
+  const std::string file = "soft:size=2M,file=" + folder.path;
+  const auto one_file = verified(file + "/drive", file + "/./drive", "0");
+  INFO(one_file.err);
+  CHECK(one_file.exit_code == 0);
+  const auto two_ways = verified(file + "/drive", file + "/./drive,vwc=0", "0");
+  CHECK(two_ways.exit_code == 1);
+  CHECK(lines(two_ways.err) == 1);
+  CHECK(has(two_ways.err, "are one file, opened in two ways: name it in one way"));
+}
+
 TEST_CASE("what is wrong with one job of a drive's is told under that job's name, and no other's") {
   const std::string good = "--filename=soft:size=1MiB,ns=1";
   const std::vector<std::string> wrong[] = {{"--filename=soft:size=1MiB,ns=7"},
