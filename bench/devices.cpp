@@ -12,8 +12,8 @@
 #include "pollux/bench/same_namespace.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/softnvme.hpp"
-#include "pollux/vfio/in_use.hpp"
-#include "pollux/vfio/sysfs.hpp"
+#include "pollux/vfio/pci/in_use.hpp"
+#include "pollux/vfio/pci/sysfs.hpp"
 
 namespace pollux::bench {
 namespace {

@@ -15,8 +15,8 @@
 #include "pollux/driver/block/namespace.hpp"
 #include "pollux/driver/block/split.hpp"
 #include "pollux/driver/block/wait.hpp"
-#include "pollux/driver/controller.hpp"
-#include "pollux/driver/queue_memory.hpp"
+#include "pollux/driver/controller/controller.hpp"
+#include "pollux/driver/controller/queue_memory.hpp"
 #include "pollux/vfio/process.hpp"
 
 namespace pollux {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "pollux/driver/identify.hpp"
+#include "pollux/driver/controller/identify.hpp"
 #include "pollux/vfio/address_spelling.hpp"
-#include "pollux/vfio/kernel.hpp"
+#include "pollux/vfio/kernel/kernel.hpp"
 #include "pollux/vfio/user/client.hpp"
 
 namespace pollux {

@@ -16,7 +16,7 @@
 #include "pollux/dma/space.hpp"
 #include "pollux/driver/block/channel.hpp"
 #include "pollux/driver/block/namespace.hpp"
-#include "pollux/driver/controller.hpp"
+#include "pollux/driver/controller/controller.hpp"
 #include "pollux/vfio/clock.hpp"
 #include "pollux/vfio/device.hpp"
 

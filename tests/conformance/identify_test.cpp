@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "pollux/driver/identify.hpp"
+#include "pollux/driver/controller/identify.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "test_device.hpp"
 

@@ -1,7 +1,7 @@
 // An I/O queue pair, made by hand so that its interrupt can be chosen and its completions left alone.
 #pragma once
 
-#include "pollux/driver/queue_memory.hpp"
+#include "pollux/driver/controller/queue_memory.hpp"
 #include "test_device.hpp"
 
 namespace pollux::conformance {

@@ -1,5 +1,5 @@
 // Errors that the controller itself reports: the status arrives by value, and the channel goes on.
-#include "pollux/driver/identify.hpp"
+#include "pollux/driver/controller/identify.hpp"
 #include "raw_io_queue.hpp"
 #include "test_device.hpp"
 

@@ -1,7 +1,7 @@
 // The capability chains behind VFIO's info structures, as the kernel or a vfio-user server answers them, and the lists
 // in them. What is decoded is what the seam promises: ranges in order, areas within their region.
 #include "input.hpp"
-#include "pollux/vfio/kernel_info.hpp"
+#include "pollux/vfio/abi/kernel_info.hpp"
 
 using namespace pollux;
 using fuzz::must;

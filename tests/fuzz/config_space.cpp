@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "input.hpp"
-#include "pollux/vfio/pci_config.hpp"
+#include "pollux/vfio/pci/pci_config.hpp"
 
 using namespace pollux;
 using fuzz::must;

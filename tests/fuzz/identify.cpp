@@ -6,8 +6,8 @@
 
 #include "hostile_controller.hpp"
 #include "pollux/driver/block/block.hpp"
-#include "pollux/driver/identify.hpp"
-#include "pollux/driver/virtualization.hpp"
+#include "pollux/driver/controller/identify.hpp"
+#include "pollux/driver/controller/virtualization.hpp"
 #include "pollux/tools/pollux/info.hpp"
 
 using namespace pollux;

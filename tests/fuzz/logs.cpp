@@ -5,7 +5,7 @@
 
 #include "hostile_controller.hpp"
 #include "pollux/driver/block/block.hpp"
-#include "pollux/driver/identify.hpp"
+#include "pollux/driver/controller/identify.hpp"
 
 using namespace pollux;
 using fuzz::must;

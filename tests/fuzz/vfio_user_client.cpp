@@ -14,9 +14,9 @@
 
 #include "hostile_server.hpp"
 #include "pollux/dma/space.hpp"
-#include "pollux/driver/registers.hpp"
+#include "pollux/driver/controller/registers.hpp"
 #include "pollux/driver/spec/registers.hpp"
-#include "pollux/vfio/pci_config.hpp"
+#include "pollux/vfio/pci/pci_config.hpp"
 
 using namespace pollux;
 using fuzz::must;

@@ -6,8 +6,8 @@
 
 #include "pollux/vfio/clock.hpp"
 #include "pollux/vfio/eventfd.hpp"
-#include "pollux/vfio/kernel.hpp"
-#include "pollux/vfio/pci_config.hpp"
+#include "pollux/vfio/kernel/kernel.hpp"
+#include "pollux/vfio/pci/pci_config.hpp"
 
 namespace pollux::vfio {
 namespace {

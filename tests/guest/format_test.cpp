@@ -1,6 +1,6 @@
 // A Format of a controller that nobody here wrote, under open channels: QEMU's gives a namespace another block size.
 #include "../conformance/test_device.hpp"
-#include "pollux/driver/identify.hpp"
+#include "pollux/driver/controller/identify.hpp"
 
 namespace pollux::conformance {
 namespace {

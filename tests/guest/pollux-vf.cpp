@@ -13,8 +13,8 @@
 #include <string_view>
 
 #include "pollux/driver/block/block.hpp"
-#include "pollux/driver/virtualization.hpp"
-#include "pollux/vfio/virtual_functions.hpp"
+#include "pollux/driver/controller/virtualization.hpp"
+#include "pollux/vfio/pci/virtual_functions.hpp"
 
 namespace {
 

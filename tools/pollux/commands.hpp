@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "pollux/vfio/binding.hpp"
 #include "pollux/vfio/error.hpp"
+#include "pollux/vfio/pci/binding.hpp"
 
 namespace pollux::cli {
 

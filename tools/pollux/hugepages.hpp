@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "pollux/vfio/sysfs.hpp"
+#include "pollux/vfio/pci/sysfs.hpp"
 
 namespace pollux::cli {
 

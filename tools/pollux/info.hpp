@@ -1,7 +1,7 @@
 // The two halves of `pollux info`: what VFIO and PCI tell of a device, and what the controller tells of itself.
 #pragma once
 
-#include "pollux/driver/controller.hpp"
+#include "pollux/driver/controller/controller.hpp"
 #include "pollux/tools/pollux/report.hpp"
 #include "pollux/vfio/device.hpp"
 

@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <span>
 
-#include "pollux/driver/identify.hpp"
+#include "pollux/driver/controller/identify.hpp"
 #include "pollux/driver/spec/identify.hpp"
 #include "pollux/driver/spec/registers.hpp"
 #include "pollux/tools/pollux/info.hpp"
-#include "pollux/vfio/pci_config.hpp"
+#include "pollux/vfio/pci/pci_config.hpp"
 
 namespace pollux::cli {
 namespace {

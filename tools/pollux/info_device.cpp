@@ -1,9 +1,9 @@
 #include <linux/vfio.h>
 
 #include "pollux/tools/pollux/info.hpp"
-#include "pollux/vfio/container.hpp"
-#include "pollux/vfio/kernel_device.hpp"
-#include "pollux/vfio/pci_config.hpp"
+#include "pollux/vfio/kernel/container.hpp"
+#include "pollux/vfio/kernel/kernel_device.hpp"
+#include "pollux/vfio/pci/pci_config.hpp"
 
 namespace pollux::cli {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "pollux/tools/pollux/commands.hpp"
 #include "pollux/tools/pollux/info.hpp"
-#include "pollux/vfio/kernel_device.hpp"
+#include "pollux/vfio/kernel/kernel_device.hpp"
 
 namespace pollux::cli {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "pollux/tools/pollux/commands.hpp"
 #include "pollux/tools/pollux/list.hpp"
-#include "pollux/vfio/sysfs.hpp"
+#include "pollux/vfio/pci/sysfs.hpp"
 
 namespace pollux::cli {
 namespace {

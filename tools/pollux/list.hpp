@@ -2,7 +2,7 @@
 #pragma once
 
 #include "pollux/tools/pollux/report.hpp"
-#include "pollux/vfio/sysfs.hpp"
+#include "pollux/vfio/pci/sysfs.hpp"
 
 namespace pollux::cli {
 

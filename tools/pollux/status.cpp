@@ -5,9 +5,9 @@
 #include "pollux/tools/pollux/commands.hpp"
 #include "pollux/tools/pollux/hugepages.hpp"
 #include "pollux/tools/pollux/list.hpp"
-#include "pollux/vfio/in_use.hpp"
-#include "pollux/vfio/readiness.hpp"
-#include "pollux/vfio/sysfs.hpp"
+#include "pollux/vfio/pci/in_use.hpp"
+#include "pollux/vfio/pci/readiness.hpp"
+#include "pollux/vfio/pci/sysfs.hpp"
 
 namespace pollux::cli {
 namespace {

@@ -2,7 +2,7 @@
 #include "pollux/tools/pollux/report.hpp"
 #include "pollux/tools/pollux/signals_held.hpp"
 #include "pollux/vfio/address.hpp"
-#include "pollux/vfio/virtual_functions.hpp"
+#include "pollux/vfio/pci/virtual_functions.hpp"
 
 namespace pollux::cli {
 

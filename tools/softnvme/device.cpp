@@ -14,7 +14,7 @@
 
 #include "pollux/tools/softnvme/space.hpp"
 #include "pollux/tools/softnvme/store/memory_store.hpp"
-#include "pollux/vfio/interrupt_set.hpp"
+#include "pollux/vfio/abi/interrupt_set.hpp"
 #include "pollux/vfio/spin_pause.hpp"
 
 namespace pollux::softnvme {

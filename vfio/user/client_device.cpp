@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "pollux/vfio/interrupt_set.hpp"
-#include "pollux/vfio/kernel_info.hpp"
+#include "pollux/vfio/abi/interrupt_set.hpp"
+#include "pollux/vfio/abi/kernel_info.hpp"
 #include "pollux/vfio/user/pci_function.hpp"
 
 namespace pollux::vfio::user {

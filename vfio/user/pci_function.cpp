@@ -2,7 +2,7 @@
 
 #include <bit>
 
-#include "pollux/vfio/pci_config.hpp"
+#include "pollux/vfio/pci/pci_config.hpp"
 
 namespace pollux::vfio::user {
 namespace {

@@ -1,6 +1,6 @@
 // The list of active namespaces, from controllers that do not let it end or do not know it.
 #include "played_namespaces.hpp"
-#include "pollux/driver/identify.hpp"
+#include "pollux/driver/controller/identify.hpp"
 
 namespace pollux::nvme {
 namespace {

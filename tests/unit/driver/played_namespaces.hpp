@@ -2,7 +2,7 @@
 // withheld, as older controllers do.
 #pragma once
 
-#include "pollux/driver/identify.hpp"
+#include "pollux/driver/controller/identify.hpp"
 #include "pollux/tests/unit/driver/played_controller.hpp"
 
 namespace pollux::nvme {

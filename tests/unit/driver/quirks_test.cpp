@@ -1,5 +1,5 @@
 // What is known of single drives, and what it does.
-#include "pollux/driver/quirks.hpp"
+#include "pollux/driver/controller/quirks.hpp"
 
 #include <set>
 

@@ -5,9 +5,9 @@
 #include <catch2/catch.hpp>
 #include <thread>
 
-#include "pollux/driver/identify.hpp"
-#include "pollux/driver/queue_memory.hpp"
-#include "pollux/vfio/pci_config.hpp"
+#include "pollux/driver/controller/identify.hpp"
+#include "pollux/driver/controller/queue_memory.hpp"
+#include "pollux/vfio/pci/pci_config.hpp"
 
 namespace pollux {
 

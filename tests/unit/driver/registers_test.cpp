@@ -1,5 +1,5 @@
 // How registers and doorbells are reached: by mapping where that is safe, else by call.
-#include "pollux/driver/registers.hpp"
+#include "pollux/driver/controller/registers.hpp"
 
 #include <catch2/catch.hpp>
 

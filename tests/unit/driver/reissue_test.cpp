@@ -4,7 +4,7 @@
 #include <catch2/catch.hpp>
 #include <thread>
 
-#include "pollux/vfio/pci_config.hpp"
+#include "pollux/vfio/pci/pci_config.hpp"
 
 namespace pollux {
 

@@ -1,8 +1,8 @@
 // What a namespace is known by after a reset: whichever of NGUID, EUI64 and UUID it has, its block size and command
 // set. Nothing is sent to another one.
 #include "played_namespaces.hpp"
-#include "pollux/driver/patience.hpp"
-#include "pollux/vfio/pci_config.hpp"
+#include "pollux/driver/controller/patience.hpp"
+#include "pollux/vfio/pci/pci_config.hpp"
 
 namespace pollux::nvme {
 namespace {

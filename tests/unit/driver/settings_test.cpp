@@ -3,7 +3,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "pollux/driver/identify.hpp"
+#include "pollux/driver/controller/identify.hpp"
 
 namespace pollux {
 

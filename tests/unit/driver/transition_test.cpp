@@ -1,4 +1,4 @@
-#include "pollux/driver/transition.hpp"
+#include "pollux/driver/controller/transition.hpp"
 
 #include <catch2/catch.hpp>
 

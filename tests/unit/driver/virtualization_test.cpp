@@ -1,4 +1,4 @@
-#include "pollux/driver/virtualization.hpp"
+#include "pollux/driver/controller/virtualization.hpp"
 
 #include <catch2/catch.hpp>
 

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <map>
 
-#include "pollux/tests/unit/vfio/fake_machine.hpp"
+#include "pollux/tests/unit/vfio/pci/fake_machine.hpp"
 #include "pollux/tools/pollux/doctor/checks.hpp"
 #include "pollux/tools/pollux/doctor/verdict.hpp"
 

@@ -1,6 +1,6 @@
 #include <catch2/catch.hpp>
 
-#include "pollux/tests/unit/vfio/fake_machine.hpp"
+#include "pollux/tests/unit/vfio/pci/fake_machine.hpp"
 #include "pollux/tools/pollux/list.hpp"
 
 using namespace pollux;

@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
-#include "pollux/tests/unit/vfio/fake_machine.hpp"
+#include "pollux/tests/unit/vfio/pci/fake_machine.hpp"
 
 using namespace pollux;
 using namespace pollux::cli;

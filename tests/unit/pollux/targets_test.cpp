@@ -2,7 +2,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "pollux/tests/unit/vfio/fake_machine.hpp"
+#include "pollux/tests/unit/vfio/pci/fake_machine.hpp"
 
 using namespace pollux;
 using Bdfs = std::vector<std::string>;

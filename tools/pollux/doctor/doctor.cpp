@@ -12,7 +12,7 @@
 #include "pollux/tools/pollux/doctor/verdict.hpp"
 #include "pollux/tools/pollux/report.hpp"
 #include "pollux/vfio/address.hpp"
-#include "pollux/vfio/readiness.hpp"
+#include "pollux/vfio/pci/readiness.hpp"
 #include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::cli {

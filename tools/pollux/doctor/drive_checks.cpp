@@ -5,10 +5,10 @@
 #include <set>
 
 #include "pollux/tools/pollux/doctor/checks.hpp"
-#include "pollux/vfio/in_use.hpp"
-#include "pollux/vfio/neighbours.hpp"
-#include "pollux/vfio/pci_config.hpp"
-#include "pollux/vfio/readiness.hpp"
+#include "pollux/vfio/pci/in_use.hpp"
+#include "pollux/vfio/pci/neighbours.hpp"
+#include "pollux/vfio/pci/pci_config.hpp"
+#include "pollux/vfio/pci/readiness.hpp"
 
 namespace pollux::cli {
 namespace {

@@ -6,11 +6,11 @@
 #include <cerrno>
 #include <pollux/block.hpp>
 
-#include "pollux/driver/identify.hpp"
+#include "pollux/driver/controller/identify.hpp"
 #include "pollux/tools/pollux/doctor/checks.hpp"
 #include "pollux/vfio/file_descriptor.hpp"
-#include "pollux/vfio/in_use.hpp"
-#include "pollux/vfio/readiness.hpp"
+#include "pollux/vfio/pci/in_use.hpp"
+#include "pollux/vfio/pci/readiness.hpp"
 
 namespace pollux::cli {
 namespace {

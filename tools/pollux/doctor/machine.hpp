@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "pollux/driver/spec/log.hpp"
+#include "pollux/vfio/abi/map_error.hpp"
 #include "pollux/vfio/error.hpp"
-#include "pollux/vfio/kernel_disks.hpp"
-#include "pollux/vfio/map_error.hpp"
-#include "pollux/vfio/sysfs.hpp"
+#include "pollux/vfio/pci/kernel_disks.hpp"
+#include "pollux/vfio/pci/sysfs.hpp"
 
 namespace pollux::cli {
 

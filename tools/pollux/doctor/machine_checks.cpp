@@ -4,7 +4,7 @@
 
 #include "pollux/tools/pollux/doctor/checks.hpp"
 #include "pollux/tools/pollux/hugepages.hpp"
-#include "pollux/vfio/readiness.hpp"
+#include "pollux/vfio/pci/readiness.hpp"
 
 namespace pollux::cli {
 namespace {

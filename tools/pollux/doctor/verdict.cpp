@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "pollux/tools/pollux/doctor/checks.hpp"
-#include "pollux/vfio/readiness.hpp"
+#include "pollux/vfio/pci/readiness.hpp"
 
 namespace pollux::cli {
 namespace {

@@ -13,7 +13,7 @@
 #include "pollux/tools/pollux/commands.hpp"
 #include "pollux/tools/pollux/signals_held.hpp"
 #include "pollux/tools/pollux/targets.hpp"
-#include "pollux/vfio/binding.hpp"
+#include "pollux/vfio/pci/binding.hpp"
 
 namespace pollux::cli {
 namespace {

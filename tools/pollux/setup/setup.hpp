@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "pollux/vfio/error.hpp"
-#include "pollux/vfio/sysfs.hpp"
+#include "pollux/vfio/pci/sysfs.hpp"
 
 namespace pollux::cli {
 

@@ -13,8 +13,8 @@
 #include <sstream>
 
 #include "pollux/tools/pollux/setup/setup.hpp"
-#include "pollux/vfio/binding.hpp"
 #include "pollux/vfio/file_descriptor.hpp"
+#include "pollux/vfio/pci/binding.hpp"
 
 namespace pollux::cli {
 namespace {

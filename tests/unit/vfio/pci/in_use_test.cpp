@@ -1,0 +1,198 @@
+#include "pollux/vfio/pci/in_use.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "pollux/tests/unit/vfio/pci/fake_machine.hpp"
+
+using namespace pollux;
+using namespace pollux::vfio;
+
+namespace {
+
+const std::string kBdf = "0000:02:00.0";
+
+// A drive nvme0n1 with the partitions nvme0n1p1 and nvme0n1p2.
+struct Machine : FakeMachine {
+  Machine() {
+    add_function(kBdf, "1cc1:0021", "010802", "nvme", 3);
+    add_disk(kBdf, "nvme0", "nvme0n1", "259:0");
+    add_partition("nvme0n1", "nvme0n1p1", "259:1");
+    add_partition("nvme0n1", "nvme0n1p2", "259:2");
+  }
+
+  void stack(const std::string& below, const std::string& holder, const std::string& number,
+             const std::string& volume) {
+    put_file("/sys/class/block/" + below + "/holders/" + holder, "");
+    put_file("/sys/class/block/" + holder + "/dev", number + "\n");
+    if (!volume.empty()) put_file("/sys/class/block/" + holder + "/dm/name", volume + "\n");
+  }
+
+  std::vector<std::string> uses() {
+    const auto function = sysfs().function(kBdf);
+    REQUIRE(function);
+    return uses_of(sysfs(), *function);
+  }
+};
+
+using Uses = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("a drive that nobody uses has no uses, whatever else is mounted") {
+  Machine machine;
+  machine.put_file("/proc/self/mountinfo", "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n");
+  machine.put_file("/proc/swaps", "Filename\tType\n/dev/sda2   partition 1 0 -2\n");
+  CHECK(machine.uses().empty());
+}
+
+TEST_CASE("a mounted partition is told with its mount point") {
+  Machine machine;
+  machine.put_file("/proc/self/mountinfo", "36 35 259:2 / /mnt/my\\040data rw,noatime master:1 - ext4 /dev/root rw\n");
+  CHECK(machine.uses() == Uses{"nvme0n1p2 is mounted at /mnt/my data"});
+}
+
+TEST_CASE("a file system with a device number of its own is found by its source") {
+  Machine machine;
+  machine.put_file("/proc/self/mountinfo", "36 35 0:41 / /data rw - btrfs /dev/nvme0n1p1 rw,subvol=/\n");
+  CHECK(machine.uses() == Uses{"nvme0n1p1 is mounted at /data"});
+}
+
+TEST_CASE("the mount of a drive with a longer name is not taken for ours") {
+  Machine machine;
+  machine.put_file("/proc/self/mountinfo", "36 35 259:11 / /data rw - ext4 /dev/nvme0n1p11 rw\n");
+  CHECK(machine.uses().empty());
+}
+
+TEST_CASE("swap on the drive is told") {
+  Machine machine;
+  machine.put_file("/proc/swaps", "Filename\tType\tSize\n/dev/nvme0n1p2                  partition\t100\n");
+  CHECK(machine.uses() == Uses{"nvme0n1p2 is swap"});
+}
+
+TEST_CASE("a volume on a partition is told, mounted or not, as far up as it is stacked") {
+  Machine machine;
+  machine.stack("nvme0n1p1", "dm-0", "253:0", "vg-root");
+  machine.stack("nvme0n1p2", "md0", "9:0", "");
+  machine.stack("md0", "dm-1", "253:1", "vg-swap");
+  machine.put_file("/proc/self/mountinfo", "22 1 253:0 / / rw - xfs /dev/mapper/vg-root rw\n");
+  machine.put_file("/proc/swaps", "Filename\tType\n/dev/mapper/vg-swap partition 1 0 -2\n");
+  CHECK(machine.uses() == Uses{"dm-0 (vg-root) on nvme0n1p1 is mounted at /", "md0 on nvme0n1p2 is active",
+                               "dm-1 (vg-swap) on md0 on nvme0n1p2 is swap"});
+}
+
+TEST_CASE("volumes that hold each other end the search all the same") {
+  Machine machine;
+  machine.stack("nvme0n1p1", "dm-0", "253:0", "a");
+  machine.stack("dm-0", "dm-1", "253:1", "b");
+  machine.stack("dm-1", "dm-0", "253:0", "a");
+  CHECK(machine.uses().size() == 2);
+}
+
+TEST_CASE("a claim opens every block device of a free drive, and refuses one in use with the reason") {
+  Machine machine;
+  const auto function = machine.sysfs().function(kBdf);
+  REQUIRE(function);
+  const auto claims = claim(machine.sysfs(), *function);
+  REQUIRE(claims);
+  CHECK(claims->size() == 1);
+
+  machine.put_file("/proc/self/mountinfo", "36 35 259:0 / /data rw - ext4 /dev/nvme0n1 rw\n");
+  const auto refused = claim(machine.sysfs(), *function);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message().find("0000:02:00.0 is in use: nvme0n1 is mounted at /data") != std::string::npos);
+}
+
+namespace {
+
+const std::string kOther = "0000:03:00.0";
+
+// The other controller of a subsystem: it has the same namespace as nvme1n1, with a partition of its own.
+struct Shared : Machine {
+  explicit Shared(const std::string& wwid = "eui.0025385791b02f3e") {
+    add_function(kOther, "1cc1:0021", "010802", "nvme", 4);
+    add_disk(kOther, "nvme1", "nvme1n1", "259:4");
+    add_partition("nvme1n1", "nvme1n1p2", "259:6");
+    identify("nvme0n1", "nqn.2026-11.example:one", 1, wwid);
+    identify("nvme1n1", "nqn.2026-11.example:one", 1, wwid);
+  }
+
+  void mount_other() { put_file("/proc/self/mountinfo", "36 35 259:6 / /data rw - ext4 /dev/nvme1n1p2 rw\n"); }
+};
+
+const Uses kMountedByOther = {"nvme1n1p2 (the same namespace, through 0000:03:00.0) is mounted at /data"};
+
+}  // namespace
+
+TEST_CASE("what is mounted through another controller of the namespace is told, and through which") {
+  SECTION("by wwid") {
+    Shared machine;
+    CHECK(machine.uses().empty());
+    machine.mount_other();
+    CHECK(machine.uses() == kMountedByOther);
+  }
+  SECTION("by subsystem and NSID, on a kernel that shows no wwid") {
+    Shared machine("");
+    machine.mount_other();
+    CHECK(machine.uses() == kMountedByOther);
+  }
+  SECTION("swap and volumes, too") {
+    Shared machine;
+    machine.stack("nvme1n1", "dm-0", "253:0", "vg-root");
+    machine.put_file("/proc/swaps", "Filename\tType\n/dev/nvme1n1p2 partition 1 0 -2\n");
+    CHECK(machine.uses() == Uses{"nvme1n1p2 (the same namespace, through 0000:03:00.0) is swap",
+                                 "dm-0 (vg-root) on nvme1n1 (the same namespace, through 0000:03:00.0) is active"});
+  }
+}
+
+TEST_CASE("another namespace of the subsystem, or the same NSID elsewhere, is not ours") {
+  Shared machine;
+  machine.mount_other();
+  SECTION("another NSID") { machine.identify("nvme1n1", "nqn.2026-11.example:one", 2, "eui.0025385791b02f3f"); }
+  SECTION("a private namespace of the same NSID") {
+    machine.identify("nvme1n1", "nqn.2026-11.example:one", 1, "eui.0025385791b02f3f");
+  }
+  SECTION("another subsystem") { machine.identify("nvme1n1", "nqn.2026-11.example:two", 1, "eui.0025385791b02f3f"); }
+  CHECK(machine.uses().empty());
+}
+
+TEST_CASE("with multipath the one block device names all controllers that have it") {
+  FakeMachine machine;
+  machine.add_function(kBdf, "1cc1:0021", "010802", "nvme", 3);
+  machine.add_function(kOther, "1cc1:0021", "010802", "nvme", 4);
+  machine.add_disk(kBdf, "nvme0", "nvme5c0n1", "259:1");
+  machine.add_disk(kOther, "nvme1", "nvme5c1n1", "259:1");
+  machine.identify("nvme5n1", "nqn.2026-11.example:one", 1, "eui.0025385791b02f3e");
+  machine.put_file("/proc/self/mountinfo", "36 35 259:1 / /data rw - ext4 /dev/nvme5n1 rw\n");
+  const auto function = machine.sysfs().function(kBdf);
+  REQUIRE(function);
+  CHECK(uses_of(machine.sysfs(), *function) ==
+        Uses{"nvme5n1 (through 0000:02:00.0 and 0000:03:00.0) is mounted at /data"});
+}
+
+TEST_CASE("a claim takes the namespace through every controller, and what is claimed already only once") {
+  Shared machine;
+  const auto first = machine.sysfs().function(kBdf);
+  const auto second = machine.sysfs().function(kOther);
+  REQUIRE(first);
+  REQUIRE(second);
+  const auto claims = claim(machine.sysfs(), *first);
+  REQUIRE(claims);
+  CHECK(claims->contains("nvme0n1"));
+  CHECK(claims->contains("nvme1n1"));
+  const auto more = claim(machine.sysfs(), *second, *claims);
+  REQUIRE(more);
+  CHECK(more->empty());
+}
+
+TEST_CASE("a namespace that its controller names itself is found among the kernel's") {
+  Shared machine;
+  machine.put_file("/sys/class/nvme/nvme1/serial", "2K3020012345        \n");
+  machine.put_file("/sys/class/nvme/nvme1/model", "ADATA SX8200\n");
+  machine.mount_other();
+  const auto uses = [&](const NamespaceName& name) { return uses_of(machine.sysfs(), std::span(&name, 1)); };
+  CHECK(uses({"nqn.2026-11.example:one", "", "", 1}) == kMountedByOther);
+  CHECK(uses({"", "2K3020012345        ", "ADATA SX8200   ", 1}) == kMountedByOther);
+  CHECK(uses({"nqn.2026-11.example:one", "", "", 2}).empty());
+  CHECK(uses({"nqn.2026-11.example:two", "other", "ADATA SX8200", 1}).empty());
+  CHECK(uses({"", "", "", 1}).empty());
+}

@@ -1,0 +1,156 @@
+#include "pollux/vfio/pci/in_use.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+
+#include "pollux/vfio/uninterrupted.hpp"
+
+namespace pollux::vfio {
+namespace {
+
+constexpr std::size_t kMaxStackedDevices = 4096;  // partitions and the volumes above them, of one drive
+
+struct Mount {
+  std::string device;  // "259:1"
+  std::string source;  // "/dev/nvme0n1p1"
+  std::string point;
+};
+
+// A block device to look at, and how a person would call it.
+struct Layer {
+  std::string name;
+  std::string text;
+  bool stacked = false;  // a volume, which is in use without being mounted
+};
+
+// mountinfo writes space, tab, newline and backslash as \ooo.
+std::string unescaped(std::string_view text) {
+  const auto octal = [](char c) { return c >= '0' && c <= '7'; };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); i++) {
+    if (text[i] == '\\' && i + 3 < text.size() && octal(text[i + 1]) && octal(text[i + 2]) && octal(text[i + 3])) {
+      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+      i += 3;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+// "36 35 98:0 /root /point options [optional fields] - type source super-options"
+std::vector<Mount> mounts(const Sysfs& sysfs) {
+  std::vector<Mount> found;
+  std::ifstream file(sysfs.path("/proc/self/mountinfo"));
+  for (std::string line; std::getline(file, line);) {
+    Mount mount;
+    std::string skipped;
+    std::istringstream words(line);
+    words >> skipped >> skipped >> mount.device >> skipped >> mount.point;
+    while (words >> skipped && skipped != "-") {
+    }
+    words >> skipped >> mount.source;
+    mount.point = unescaped(mount.point);
+    found.push_back(std::move(mount));
+  }
+  return found;
+}
+
+// The first column of /proc/swaps behind its heading.
+std::vector<std::string> swaps(const Sysfs& sysfs) {
+  std::vector<std::string> found;
+  std::ifstream file(sysfs.path("/proc/swaps"));
+  std::string line;
+  std::getline(file, line);
+  while (std::getline(file, line)) found.push_back(unescaped(line.substr(0, line.find_first_of(" \t"))));
+  return found;
+}
+
+std::string class_folder(const std::string& name) { return "/sys/class/block/" + name; }
+
+// Which way the kernel has a disk, where that is not the one that was asked about alone.
+std::string way_of(const KernelDisk& disk) {
+  if (!disk.own) return fmt::format(" (the same namespace, through {})", fmt::join(disk.through, " and "));
+  return disk.through.size() > 1 ? fmt::format(" (through {})", fmt::join(disk.through, " and ")) : "";
+}
+
+// The disks, their partitions, and what is stacked on each.
+std::vector<Layer> layers_of(const Sysfs& sysfs, std::span<const KernelDisk> disks) {
+  std::vector<Layer> layers;
+  for (const auto& disk : disks) {
+    const std::string way = way_of(disk);
+    layers.push_back({disk.name, disk.name + way});
+    for (const auto& entry : sysfs.names(class_folder(disk.name)))
+      if (!sysfs.line(class_folder(disk.name) + "/" + entry + "/partition").empty())
+        layers.push_back({entry, entry + way});
+  }
+  for (std::size_t i = 0; i < layers.size() && layers.size() < kMaxStackedDevices; i++) {
+    for (const auto& holder : sysfs.names(class_folder(layers[i].name) + "/holders")) {
+      if (std::ranges::any_of(layers, [&](const Layer& layer) { return layer.name == holder; })) continue;
+      const std::string volume = sysfs.line(class_folder(holder) + "/dm/name");
+      const std::string text = volume.empty() ? holder : fmt::format("{} ({})", holder, volume);
+      layers.push_back({holder, fmt::format("{} on {}", text, layers[i].text), true});
+    }
+  }
+  return layers;
+}
+
+// Whether `path` names the block device: /dev/NAME, or /dev/mapper/VOLUME.
+bool names_device(const Sysfs& sysfs, const std::string& path, const std::string& name) {
+  if (path == "/dev/" + name) return true;
+  const std::string volume = sysfs.line(class_folder(name) + "/dm/name");
+  return !volume.empty() && path == "/dev/mapper/" + volume;
+}
+
+std::vector<std::string> uses_of_disks(const Sysfs& sysfs, std::span<const KernelDisk> disks) {
+  std::vector<std::string> uses;
+  const auto mounted = mounts(sysfs);
+  const auto swapped = swaps(sysfs);
+  for (const auto& layer : layers_of(sysfs, disks)) {
+    const std::size_t before = uses.size();
+    const std::string number = sysfs.line(class_folder(layer.name) + "/dev");
+    for (const auto& mount : mounted)
+      if ((!number.empty() && mount.device == number) || names_device(sysfs, mount.source, layer.name))
+        uses.push_back(fmt::format("{} is mounted at {}", layer.text, mount.point));
+    for (const auto& swap : swapped)
+      if (names_device(sysfs, swap, layer.name)) uses.push_back(fmt::format("{} is swap", layer.text));
+    if (layer.stacked && uses.size() == before) uses.push_back(fmt::format("{} is active", layer.text));
+  }
+  return uses;
+}
+
+}  // namespace
+
+std::vector<std::string> uses_of(const Sysfs& sysfs, const PciFunction& function) {
+  return uses_of_disks(sysfs, disks_of(sysfs, function));
+}
+
+std::vector<std::string> uses_of(const Sysfs& sysfs, std::span<const NamespaceName> namespaces) {
+  return uses_of_disks(sysfs, disks_of(sysfs, namespaces));
+}
+
+Result<Claims> claim(const Sysfs& sysfs, const PciFunction& function, const Claims& ours) {
+  const auto refuse = [&](const std::string& why) {
+    return fail(fmt::format("{} is in use: {}", function.bdf, why),
+                "unmount it, swap it off or stop the volume; nothing was changed");
+  };
+  const auto disks = disks_of(sysfs, function);
+  if (const auto uses = uses_of_disks(sysfs, disks); !uses.empty())
+    return refuse(fmt::format("{}", fmt::join(uses, ", ")));
+  Claims claims;
+  for (const auto& disk : disks) {
+    if (ours.contains(disk.name)) continue;
+    FileDescriptor file = open_file(sysfs.path("/dev/" + disk.name).c_str(), O_RDONLY | O_EXCL | O_CLOEXEC);
+    if (!file && errno == EBUSY)
+      return refuse(fmt::format("the kernel holds {}{}, perhaps mounted where this process cannot see it", disk.name,
+                                way_of(disk)));
+    if (file) claims.emplace(disk.name, std::move(file));
+  }
+  return claims;
+}
+
+}  // namespace pollux::vfio
