@@ -4,9 +4,22 @@
 #include <cstring>
 #include <utility>
 
+#include "pollux/driver/spec/command_text.hpp"
 #include "pollux/vfio/clock.hpp"
 
 namespace pollux::nvme {
+namespace {
+
+// There are drives that do not bear one question (quirks.hpp); whether this is another one, its owner can try.
+std::string advice_if_hung(const Command& command) {
+  const bool asks_descriptors = cdw0::kOpcode.of(command.cdw0) == static_cast<unsigned>(AdminOpcode::identify) &&
+                                identify::kCns.of(command.cdw10) == static_cast<unsigned>(Cns::ns_descriptors);
+  return fmt::format(
+      "the controller hangs: reset it or power it off{}",
+      asks_descriptors ? "; if this question alone does it, add ,quirks=no_ns_desc_list to its address" : "");
+}
+
+}  // namespace
 
 Result<std::unique_ptr<AdminQueue>> AdminQueue::create(dma::Space& space) {
   auto memory = QueueMemory::allocate(space, kEntries, kDepth, 1);
@@ -32,7 +45,7 @@ void AdminQueue::start(const Command& command, std::span<const std::byte> data, 
     if (direction == DataDirection::to_controller) std::memcpy(page, data.data(), data.size());
   }
   result_.reset();
-  opcode_ = static_cast<std::uint8_t>(cdw0::kOpcode.of(command.cdw0));
+  command_ = command;
   timeout_ms_ = timeout_ms;
   deadline_ns_ = now_ns + timeout_ms * kNsPerMs;
   [[maybe_unused]] const bool taken = pair_->submit(on_done, this, 0, [&](Command& slot, std::uint16_t) {
@@ -52,8 +65,8 @@ Result<std::optional<AdminResult>> AdminQueue::step(std::uint64_t now_ns) {
   pair_->poll(kDepth);
   if (!result_ && now_ns >= deadline_ns_) {
     abandon();
-    return fail(fmt::format("admin command {:#04x} was not answered within {} ms", opcode_, timeout_ms_),
-                "the controller hangs: reset it or power it off");
+    return fail(fmt::format("{} was not answered within {} ms", admin_command_text(command_), timeout_ms_),
+                advice_if_hung(command_));
   }
   return result_;
 }

@@ -86,7 +86,7 @@ class AdminQueue {
   QueueMemory memory_;
   std::optional<QueuePair> pair_;
   std::optional<AdminResult> result_;
-  std::uint8_t opcode_ = 0;
+  Command command_;  // the last one, for messages
   std::uint32_t timeout_ms_ = 0;
   std::uint64_t deadline_ns_ = 0;
   bool abandoned_ = false;

@@ -135,6 +135,19 @@ TEST_CASE("a drive that answers the descriptors with garbage is not asked for th
   CHECK(drive.asked.count(Cns::ns_descriptors) == 0);
 }
 
+TEST_CASE("a drive that never answers the descriptors is told by the command's name, with the quirk that helps") {
+  QuirkyDrive drive(0x1234, 0x5678, {.all = {{.nsid = 1}}});
+  drive.played->identify = [&](const Command& command, std::byte* page) {
+    drive.played->hangs = cns_of(command) == Cns::ns_descriptors;
+    return drive.namespaces(command, page);
+  };
+  const auto ns = drive.drive->open_namespace();
+  REQUIRE_FALSE(ns);
+  CHECK(ns.error().message().contains(
+      "Identify (06h, CNS 03h) was not answered within 30000 ms: the controller hangs: reset it or power it off; if "
+      "this question alone does it, add ,quirks=no_ns_desc_list to its address"));
+}
+
 TEST_CASE("a drive that knows two values of CNS is asked for no list before NVMe 1.2") {
   const bool is_old = GENERATE(true, false);
   QuirkyDrive drive(0x8086, 0x5845, {.all = {{.nsid = 3}}}, "", is_old ? 0x0001'0100 : 0x0001'0200);
