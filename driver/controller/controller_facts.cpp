@@ -80,6 +80,11 @@ Result<void> Controller::still_fits(const BringUp::Facts& facts) const {
         fmt::format("after the reset the controller offers {} of {}, and an open channel uses {}", what, now, used),
         kAdvice);
   };
+  if (facts.io_queue_pairs == 0 && !facts.queues_refused.ok()) {
+    return fail(fmt::format("after the reset the controller grants no I/O queue, and channels are open: {}",
+                            facts.queues_refused.text()),
+                kAdvice);
+  }
   if (facts.io_queue_pairs < qid) return smaller("a highest I/O queue", facts.io_queue_pairs, qid);
   if (entries_limit(facts.cap) < entries) return smaller("queues (CAP.MQES)", entries_limit(facts.cap), entries);
   const std::uint64_t limit = transfer_limit(facts.identity);

@@ -55,6 +55,16 @@ TEST_CASE("a controller that offers less than an open channel uses is lost, and 
     CHECK(why.find("queues (CAP.MQES) of 8") != std::string::npos);
     CHECK(why.find("uses 33") != std::string::npos);
   }
+  SECTION("queues, which it refuses") {
+    drive.played->other = [](const Command& command, std::uint32_t&) {
+      const bool is_refused = cdw0::kOpcode.of(command.cdw0) == static_cast<unsigned>(AdminOpcode::set_features) &&
+                              features::kFid.of(command.cdw10) == static_cast<unsigned>(FeatureId::number_of_queues);
+      return is_refused ? Status::from(StatusCode::internal_error, true) : Status{};
+    };
+    const std::string why = drive.refusal();
+    INFO(why);
+    CHECK(why.find("grants no I/O queue, and channels are open: Internal Error (SCT 0h, SC 06h") != std::string::npos);
+  }
   SECTION("DSTRD") {
     drive.set_cap(cap::kDstrd.put(plain_cap(4), 1));
     CHECK(drive.refusal().find("CAP.DSTRD") != std::string::npos);
