@@ -319,8 +319,14 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
   depth = std::min(depth, most_entries - 1);
   const std::uint32_t transfer_bytes = largest_transfer(controller, ns, options);
   if (transfer_bytes == 0) {
-    return fail(fmt::format("a block has {} bytes, more than one command may carry", ns.block_size_bytes),
-                "allow larger transfers");
+    if (const std::uint64_t mdts = controller.max_transfer_bytes(); mdts != 0 && mdts < ns.block_size_bytes) {
+      return fail(fmt::format("a block has {} bytes, and the drive takes {} in one command (its MDTS)",
+                              ns.block_size_bytes, mdts),
+                  "no request fits: format it with smaller blocks, which erases it");
+    }
+    return fail(
+        fmt::format("a block has {} bytes, more than one command may carry (max_transfer_bytes)", ns.block_size_bytes),
+        "allow larger transfers");
   }
   const auto qid = controller.take_queue_id();
   if (!qid) return std::unexpected(qid.error());

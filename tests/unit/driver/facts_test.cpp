@@ -76,6 +76,22 @@ TEST_CASE("a controller that offers less than an open channel uses is lost, and 
   CHECK_FALSE(drive.drive->poll());
 }
 
+TEST_CASE(
+    "a block that no command of the drive's carries is the drive's matter, and one that the options forbid is theirs") {
+  Updated drive;
+  drive.channel.reset();
+  drive.played->identify = PlayedNamespaces{.all = {{.nsid = 1, .lbads = 16}}};
+  const auto refusal = [&](std::uint32_t most_bytes) {
+    const auto channel = drive.drive->open_channel(*drive.drive->open_namespace(), {.max_transfer_bytes = most_bytes});
+    REQUIRE_FALSE(channel);
+    return channel.error().message();
+  };
+  CHECK(refusal(4096).contains("max_transfer_bytes"));
+  drive.played->identity.mdts = 1;
+  REQUIRE(drive.drive->reset());
+  CHECK(refusal(0).contains("a block has 65536 bytes, and the drive takes 8192 in one command (its MDTS)"));
+}
+
 TEST_CASE("what no open channel uses may become less") {
   Updated drive;
   drive.channel.reset();
