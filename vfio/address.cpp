@@ -32,9 +32,9 @@ std::optional<std::uint32_t> number(std::string_view digits, int base) {
 }
 
 std::unexpected<Error> bad(std::string_view text, std::string_view why) {
-  const std::string function = function_named_in(text.substr(0, 200));
+  const std::string meant = address_named_in(text.substr(0, 200));
   return fail(fmt::format("\"{}\" is not a device address: {}", text.substr(0, 200), why),
-              function.empty() ? std::string(kExamples) : fmt::format("is {} meant? {}", function, kExamples));
+              meant.empty() ? std::string(kExamples) : fmt::format("is {} meant? {}", meant, kExamples));
 }
 
 // [domain:]bus:device.function, in full form. Widths as in PCI: 8 bits of bus, 5 of device, 3 of function.
@@ -59,12 +59,14 @@ Result<std::string> full_bdf(std::string_view text, std::string_view bdf) {
   return fmt::format("{:04x}:{:02x}:{:02x}.{:x}", *domain, *bus, *device, *function);
 }
 
-std::string without_colon(std::string_view text) {
+// "/dev/nvme0n1", "nvme0", "/dev/ng0n1"; "/dev/disk/by-id/nvme-…".
+bool is_kernel_name(std::string_view text) {
   const auto slash = text.rfind('/');
-  if (text.substr(slash == std::string_view::npos ? 0 : slash + 1).starts_with("nvme"))
-    return "that is the kernel's name for a drive, and pollux takes the address of its function, which \"pollux list\" "
-           "shows";
-  return "there is no \":\" in it";
+  const std::string_view name = text.substr(slash == std::string_view::npos ? 0 : slash + 1);
+  const auto is_numbered = [&](std::string_view kind) {
+    return name.starts_with(kind) && name.size() > kind.size() && name[kind.size()] >= '0' && name[kind.size()] <= '9';
+  };
+  return is_numbered("nvme") || is_numbered("ng") || (name.starts_with("nvme") && slash != std::string_view::npos);
 }
 
 // 8-4-4-4-12 hexadecimal digits (RFC 4122).
@@ -87,7 +89,12 @@ Result<Address> Address::parse(std::string_view text) {
   const std::string_view plain = *ours;
 
   const std::size_t first_colon = plain.find(':');
-  if (first_colon == std::string_view::npos) return bad(text, without_colon(plain));
+  // Also the first of fio's list of several.
+  if (is_kernel_name(plain.substr(0, first_colon)))
+    return bad(text,
+               "that is the kernel's name for a drive, and pollux takes the address of its function, which \"pollux "
+               "list\" shows");
+  if (first_colon == std::string_view::npos) return bad(text, "there is no \":\" in it");
 
   // The last parts, in either order.
   std::string_view body = plain;

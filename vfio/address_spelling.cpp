@@ -102,7 +102,12 @@ Result<std::string> of_transport_id(std::string_view text) {
   const std::string transport = lower(type.value_or("pcie"));
   if (transport == "vfiouser") return "vfio-user:" + *place + suffix;
   if (transport != "pcie") return refuse(fmt::format("\"{}\" is no transport of pollux's", transport.substr(0, 40)));
-  return whole_function(*place).value_or(*place) + suffix;
+  const auto function = whole_function(*place);
+  // SPDK takes that as a function of domain 0.
+  if (const auto meant = whole_function("0000." + *place); !function && !place->contains(':') && meant)
+    return fail(fmt::format("\"{}\" is not a device address: there is no PCI domain in it", text.substr(0, 200)),
+                fmt::format("is {}{} meant?", *meant, suffix));
+  return function.value_or(*place) + suffix;
 }
 
 }  // namespace
@@ -126,12 +131,21 @@ Result<std::string> respelled(std::string_view text) {
 }
 
 std::string function_named_in(std::string_view text) {
+  const std::string address = address_named_in(text);
+  return address.substr(0, address.find(','));
+}
+
+std::string address_named_in(std::string_view text) {
   for (std::size_t at = 0; at < text.size(); at++) {
     if (!is_hex(text[at]) || (at > 0 && (is_hex(text[at - 1]) || text[at - 1] == ':' || text[at - 1] == '.'))) continue;
     const auto found = function_at(text.substr(at));
     if (!found || found->parts[0].size() < kDomainDigits || found->parts[1].size() != 2) continue;
     const std::string_view rest = text.substr(at + found->length);
-    if (rest.empty() || (!is_hex(rest[0]) && rest[0] != ':' && rest[0] != '.')) return found->text();
+    if (!rest.empty() && (is_hex(rest[0]) || rest[0] == ':' || rest[0] == '.')) continue;
+    // SPDK's programs once took the namespace so.
+    const std::string_view nsid = rest.starts_with('/') ? rest.substr(1) : "";
+    const bool has_nsid = !nsid.empty() && std::ranges::all_of(nsid, [](char c) { return c >= '0' && c <= '9'; });
+    return found->text() + (has_nsid ? fmt::format(",ns={}", nsid) : "");
   }
   return {};
 }

@@ -18,6 +18,9 @@ Result<std::string> respelled(std::string_view text);
 // for a message; empty: none.
 std::string function_named_in(std::string_view text);
 
+// The same with ,ns=N, where the text ends in /N.
+std::string address_named_in(std::string_view text);
+
 // ASCII letters alone are changed.
 std::string lower(std::string_view text);
 

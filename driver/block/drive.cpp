@@ -20,10 +20,10 @@ Result<std::shared_ptr<dma::Space>> make_space(const vfio::Address& address, std
   const auto scheme = std::ranges::find(known, address.scheme, &vfio::Scheme::name);
   if (scheme == known.end()) {
     std::string names;
-    const std::string function = vfio::function_named_in(address.text);
+    const std::string meant = vfio::address_named_in(address.text);
     for (const vfio::Scheme& one : known) names += fmt::format("{}{}", names.empty() ? "" : ", ", one.name);
     return fail(fmt::format("{}: this program does not know the scheme \"{}\"", address.text, address.scheme),
-                (function.empty() ? "" : fmt::format("is {} meant? ", function)) + "it knows " + names);
+                (meant.empty() ? "" : fmt::format("is {} meant? ", meant)) + "it knows " + names);
   }
   auto io = scheme->make_space(address);
   if (!io) return std::unexpected(io.error());

@@ -65,7 +65,7 @@ TEST_CASE(
 }
 
 TEST_CASE("an address of another program's is answered with ours") {
-  const auto words = GENERATE("info nvme://0000:02:00.0/1", "info pci-0000:02:00.0-nvme-1", "doctor 0000:02:00:0");
+  const auto words = GENERATE("info nvme://0000:02:00.0", "info pci-0000:02:00.0-nvme-1", "doctor 0000:02:00:0");
   const Ended ended = pollux(words);
   INFO(ended.err);
   CHECK(ended.code == 1);

@@ -66,12 +66,21 @@ TEST_CASE("an upper-case token is the token") {
 
 TEST_CASE("a function that is spelled in no form we take is shown as it should be") {
   const std::string text =
-      GENERATE("pci@0000:02:00.0", "/sys/bus/pci/devices/0000:02:00.0", "0000:02:00:0", "0000.02.00.0/1");
+      GENERATE("pci@0000:02:00.0", "/sys/bus/pci/devices/0000:02:00.0", "0000:02:00:0", "0000.02.00.0/x");
   CHECK(refusal(text).contains("is 0000:02:00.0 meant?"));
 }
 
+TEST_CASE("SPDK's older spellings are shown as they should be") {
+  CHECK(refusal("0000.0a.00.0/1").contains("is 0000:0a:00.0,ns=1 meant?"));
+  CHECK(refusal("0000:0a:00.0/12").contains("is 0000:0a:00.0,ns=12 meant?"));
+  CHECK(refusal("trtype=PCIe traddr=00.04.0").contains("is 0000:00:04.0 meant?"));
+  CHECK(refusal("traddr=00.04.0 ns=2").contains("is 0000:00:04.0,ns=2 meant?"));
+}
+
 TEST_CASE("the kernel's name of a drive is told from an address") {
-  const std::string text = GENERATE("nvme0", "nvme0n1", "/dev/nvme0n1p1");
+  const std::string text =
+      GENERATE("nvme0", "nvme0n1", "/dev/nvme0n1p1", "/dev/ng0n1", "ng0n1", "/dev/nvme0n1:/dev/nvme1n1",
+               "/dev/nvme0n1,ns=1", "/dev/disk/by-id/nvme-Some_Drive_123");
   CHECK(refusal(text).contains("\"pollux list\""));
 }
 
