@@ -24,8 +24,9 @@ constexpr std::array<std::string_view, 2> kFormats = {"normal", "json"};
 
 Result<void> set_format(CommandLine& line, std::string_view value) {
   if (value != "normal" && value != "json") {
+    const std::string_view meant = meant_by(value, kFormats);
     return fail(fmt::format("output-format={} is not normal or json", value),
-                fmt::format("nearest valid value: {}", nearest(value, kFormats)));
+                meant.empty() ? "" : fmt::format("nearest valid value: {}", meant));
   }
   line.format = value == "json" ? Format::json : Format::text;
   return {};
@@ -58,11 +59,19 @@ const ProgramOption* find_program_option(std::string_view name) {
 }
 
 Error unknown_flag(std::string_view name) {
-  std::vector<std::string> flags;
-  for (const Option& option : job_options()) flags.push_back(fmt::format("--{}", option.name));
-  for (const ProgramOption& option : kProgramOptions) flags.push_back(fmt::format("--{}", option.name));
-  const std::vector<std::string_view> views(flags.begin(), flags.end());
-  return unknown_option(name, views);
+  std::vector<std::string_view> names;
+  for (const Option& option : job_options()) names.push_back(option.name);
+  for (const ProgramOption& option : kProgramOptions) names.push_back(option.name);
+  return unknown_option(name, names, "--");
+}
+
+// "-bs=4k".
+Error one_dash(std::string_view argument) {
+  const std::string_view name = argument.substr(1, argument.find('=') - 1);
+  const bool is_known = find_job_option(name) != nullptr || find_program_option(name) != nullptr;
+  Error error = is_known ? Error{{}, fmt::format("write -{}", argument)} : unknown_flag(name);
+  error.what = fmt::format("there is no option {}", argument);
+  return error;
 }
 
 // Takes the arguments one by one.
@@ -92,7 +101,7 @@ class Parser {
 
  private:
   Result<void> plain(std::string_view argument) {
-    if (argument.starts_with('-')) return std::unexpected(unknown_flag(argument));
+    if (argument.starts_with('-')) return std::unexpected(one_dash(argument));
     if (!line_.job_file.empty()) {
       return fail(fmt::format("two job files, {} and {}", line_.job_file, argument), "run them one after the other");
     }
@@ -107,7 +116,7 @@ class Parser {
     const Option* job_option = find_job_option(name);
     const ProgramOption* program_option = find_program_option(name);
     if (job_option == nullptr && program_option == nullptr) {
-      return std::unexpected(unknown_flag(argument.substr(0, equals)));
+      return std::unexpected(unknown_flag(name));
     }
 
     const std::string_view wanted = job_option != nullptr ? job_option->value : program_option->value;

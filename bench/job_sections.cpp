@@ -29,7 +29,8 @@ Result<void> JobSections::set(std::string_view name, std::string_view value, boo
     filename_set_ = true;
   }
   if (auto set = set_job_option(job, name, value); !set) return set;
-  if (has_value) (in_job_ ? job.given : list_.global).emplace_back(name, value);
+  // As in fio, an option that was given by another of its names is told by its own.
+  if (has_value) (in_job_ ? job.given : list_.global).emplace_back(find_job_option(name)->name, value);
   return {};
 }
 

@@ -7,14 +7,31 @@
 #include <array>
 #include <limits>
 
+#include "pollux/bench/fio_options.hpp"
 #include "pollux/bench/values.hpp"
 
 namespace pollux::bench {
 namespace {
 
+// `want` says which values are valid; `nearest_valid` may be empty.
 std::unexpected<Error> wrong_value(std::string_view name, std::string_view value, std::string_view want,
-                                   std::string_view nearest_valid) {
-  return fail(fmt::format("{}={} is not {}", name, value, want), fmt::format("nearest valid value: {}", nearest_valid));
+                                   std::string_view nearest_valid = {}) {
+  return fail(fmt::format("{}={} is not {}", name, value, want),
+              nearest_valid.empty() ? "" : fmt::format("nearest valid value: {}", nearest_valid));
+}
+
+// One of a few words.
+std::unexpected<Error> wrong_word(std::string_view name, std::string_view value,
+                                  std::span<const std::string_view> valid) {
+  return wrong_value(name, value, fmt::format("one of {}", fmt::join(valid, ", ")), meant_by(value, valid));
+}
+
+// The beginning of `value` that is valid, where hardly anything follows: "4kk", "10min".
+template <typename Parse>
+std::string_view without_slip(std::string_view value, Parse parse) {
+  constexpr std::size_t kSlip = 2;
+  const std::string_view meant = longest_valid(value, parse);
+  return value.size() - meant.size() <= kSlip ? meant : std::string_view();
 }
 
 struct Bounds {
@@ -26,8 +43,8 @@ struct Bounds {
 Result<void> set_number(std::uint64_t& target, std::string_view name, std::string_view value, const Bounds& bounds) {
   const auto number = parse_size(value);
   if (!number) {
-    const std::string_view meant = longest_valid(value, parse_size);
-    return wrong_value(name, value, "a number", meant.empty() ? bounds.example : meant);
+    return wrong_value(name, value, fmt::format("a number such as {}", bounds.example),
+                       without_slip(value, parse_size));
   }
   if (*number < bounds.least || *number > bounds.most) {
     const std::string want = bounds.most == std::numeric_limits<std::uint64_t>::max()
@@ -42,12 +59,9 @@ Result<void> set_number(std::uint64_t& target, std::string_view name, std::strin
 Result<void> set_extent(Extent& target, std::string_view name, std::string_view value) {
   const auto extent = parse_extent(value);
   if (!extent) {
-    const std::string_view meant = longest_valid(value, parse_extent);
     const bool share = value.ends_with('%') && parse_size(value.substr(0, value.size() - 1));
-    return wrong_value(name, value, "a size or a share of the namespace",
-                       share           ? "100%"
-                       : meant.empty() ? "1G"
-                                       : meant);
+    return wrong_value(name, value, "a size such as 1G, or a share of the namespace such as 25%",
+                       share ? "100%" : without_slip(value, parse_extent));
   }
   target = *extent;
   return {};
@@ -56,8 +70,7 @@ Result<void> set_extent(Extent& target, std::string_view name, std::string_view 
 Result<void> set_time(std::uint64_t& target_ns, std::string_view name, std::string_view value) {
   const auto time_ns = parse_time_ns(value);
   if (!time_ns) {
-    const std::string_view meant = longest_valid(value, parse_time_ns);
-    return wrong_value(name, value, "a time (us, ms, s, m, h, d; plain: seconds)", meant.empty() ? "10s" : meant);
+    return wrong_value(name, value, "a time (us, ms, s, m, h, d; plain: seconds)", without_slip(value, parse_time_ns));
   }
   target_ns = *time_ns;
   return {};
@@ -65,7 +78,7 @@ Result<void> set_time(std::uint64_t& target_ns, std::string_view name, std::stri
 
 Result<void> set_switch(bool& target, std::string_view name, std::string_view value) {
   const auto on = parse_switch(value);
-  if (!on) return wrong_value(name, value, "0 or 1", value.starts_with('-') || value.starts_with('n') ? "0" : "1");
+  if (!on) return wrong_value(name, value, "0 or 1");
   target = *on;
   return {};
 }
@@ -86,18 +99,16 @@ constexpr std::array<std::string_view, 7> kPatternNames = {"read", "write",  "ra
 
 Result<void> set_pattern(Job& job, std::string_view name, std::string_view value) {
   const auto found = std::ranges::find(kPatternNames, value);
-  if (found == kPatternNames.end()) {
-    return wrong_value(name, value, fmt::format("one of {}", fmt::join(kPatternNames, ", ")),
-                       nearest(value, kPatternNames));
-  }
+  if (found == kPatternNames.end()) return wrong_word(name, value, kPatternNames);
   const auto index = found - kPatternNames.begin();
   job.rw = value == "readwrite" ? Pattern::rw : static_cast<Pattern>(index);
   return {};
 }
 
 Result<void> set_verify(Job& job, std::string_view name, std::string_view value) {
-  if (value != "crc32c") return wrong_value(name, value, "a way to verify that pollux-bench has", "crc32c");
-  job.verify = true;
+  constexpr std::array<std::string_view, 2> kWays = {"crc32c", "0"};  // 0: none, as in fio
+  if (std::ranges::find(kWays, value) == kWays.end()) return wrong_word(name, value, kWays);
+  job.verify = value == "crc32c";
   return {};
 }
 
@@ -106,9 +117,7 @@ Result<void> set_wait(Job& job, std::string_view name, std::string_view value) {
   std::array<std::string_view, std::size(kWays)> names;
   std::ranges::transform(kWays, names.begin(), name_of);
   const auto found = std::ranges::find(names, value);
-  if (found == names.end()) {
-    return wrong_value(name, value, fmt::format("one of {}", fmt::join(names, ", ")), nearest(value, names));
-  }
+  if (found == names.end()) return wrong_word(name, value, names);
   job.wait = kWays[found - names.begin()];
   return {};
 }
@@ -117,10 +126,7 @@ Result<void> set_wait(Job& job, std::string_view name, std::string_view value) {
 constexpr std::array<std::string_view, 6> kErrorKinds = {"none", "read", "write", "io", "verify", "all"};
 
 Result<void> set_continue_on_error(Job& job, std::string_view name, std::string_view value) {
-  if (std::ranges::find(kErrorKinds, value) == kErrorKinds.end()) {
-    return wrong_value(name, value, fmt::format("one of {}", fmt::join(kErrorKinds, ", ")),
-                       nearest(value, kErrorKinds));
-  }
+  if (std::ranges::find(kErrorKinds, value) == kErrorKinds.end()) return wrong_word(name, value, kErrorKinds);
   job.continue_on_read_error = value == "read" || value == "io" || value == "all";
   job.continue_on_write_error = value == "write" || value == "io" || value == "all";
   return {};
@@ -185,7 +191,8 @@ constexpr Option kOptions[] = {
     {"continue_on_error", "KIND",
      "which requests may fail without ending the job: none, read, write, io (both) or all; they are counted",
      set_continue_on_error},
-    {"verify", "crc32c", "check what is read of what this run wrote, in the mix and in a last pass", set_verify},
+    {"verify", "crc32c", "check what is read of what this run wrote, in the mix and in a last pass; 0: do not",
+     set_verify},
 };
 
 }  // namespace
@@ -195,7 +202,7 @@ std::string_view pattern_name(Pattern pattern) { return kPatternNames[static_cas
 std::span<const Option> job_options() { return kOptions; }
 
 const Option* find_job_option(std::string_view name) {
-  const auto* found = std::ranges::find(kOptions, name, &Option::name);
+  const auto* found = std::ranges::find(kOptions, without_alias(name), &Option::name);
   return found == std::end(kOptions) ? nullptr : found;
 }
 
@@ -223,14 +230,17 @@ Result<void> check_job(const Job& job) {
     return fail(
         fmt::format("job \"{}\": verify=crc32c with rw={} checks nothing, because only what this run wrote is judged",
                     job.name, pattern_name(job.rw)),
-        fmt::format("nearest valid value: rw={}", writing));
+        fmt::format("leave verify out, or have the job write as well, with rw={}", writing));
   }
   return {};
 }
 
-Error unknown_option(std::string_view name, std::span<const std::string_view> valid) {
-  return Error{fmt::format("there is no option {}", name),
-               fmt::format("nearest valid option: {}", nearest(name, valid)), 0};
+Error unknown_option(std::string_view name, std::span<const std::string_view> valid, std::string_view dashes) {
+  const std::string what = fmt::format("there is no option {}{}", dashes, name);
+  if (is_other_fio_option(name)) return {what, "fio has it, pollux-bench does not"};
+  const std::string_view meant = meant_by(name, valid);
+  if (meant.empty()) return {what, "\"pollux-bench --help\" lists those that there are"};
+  return {what, fmt::format("nearest valid option: {}{}", dashes, meant)};
 }
 
 }  // namespace pollux::bench

@@ -21,17 +21,19 @@ struct Option {
 
 std::span<const Option> job_options();
 
-// nullptr where there is none of this name.
+// Also by fio's other names of them (fio_options.hpp). nullptr where there is none of this name.
 const Option* find_job_option(std::string_view name);
 
-// Sets one option of a job. Errors: no such option, a value that it does not take; both name the nearest valid one.
+// Sets one option of a job. Errors: no such option, a value that it does not take; both say what is
+// valid, and which was meant where that is near.
 Result<void> set_job_option(Job& job, std::string_view name, std::string_view value);
 
 // What no single option can know: a job that writes and names no device, time_based without a runtime, verify= in a job
 // that never writes. Errors name option, value and a valid one.
 Result<void> check_job(const Job& job);
 
-// The error of an unknown option, with the nearest of `valid`.
-Error unknown_option(std::string_view name, std::span<const std::string_view> valid);
+// The error of an unknown option: fio's, or the one of `valid` that was probably meant. `dashes`: what stands before
+// an option's name where this one came from.
+Error unknown_option(std::string_view name, std::span<const std::string_view> valid, std::string_view dashes = {});
 
 }  // namespace pollux::bench

@@ -99,29 +99,34 @@ std::optional<bool> parse_switch(std::string_view text) {
   return std::nullopt;
 }
 
-std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates) {
-  std::string_view best = candidates.front();
-  std::size_t best_distance = std::numeric_limits<std::size_t>::max();
+std::size_t distance(std::string_view from, std::string_view to) {
+  // Optimal string alignment, rows of the table kept apart: two back (for swaps), one back, the present one.
+  std::vector<std::size_t> before(to.size() + 1), last(to.size() + 1), row(to.size() + 1);
+  for (std::size_t j = 0; j <= to.size(); ++j) last[j] = j;
+  for (std::size_t i = 1; i <= from.size(); ++i) {
+    row[0] = i;
+    for (std::size_t j = 1; j <= to.size(); ++j) {
+      const std::size_t change = from[i - 1] == to[j - 1] ? 0 : 1;
+      row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + change});
+      if (i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1])
+        row[j] = std::min(row[j], before[j - 2] + 1);
+    }
+    std::swap(before, last);
+    std::swap(last, row);
+  }
+  return last[to.size()];
+}
+
+std::string_view meant_by(std::string_view word, std::span<const std::string_view> candidates) {
+  constexpr std::size_t kLongWord = 6;
+  std::string_view best;
+  std::size_t best_distance = (word.size() < kLongWord ? 1 : 2) + 1;
   for (const std::string_view candidate : candidates) {
-    // Optimal string alignment, rows of the table kept apart: two back (for swaps), one back, the present one.
-    std::vector<std::size_t> before(candidate.size() + 1), last(candidate.size() + 1), row(candidate.size() + 1);
-    for (std::size_t j = 0; j <= candidate.size(); ++j) last[j] = j;
-    for (std::size_t i = 1; i <= word.size(); ++i) {
-      row[0] = i;
-      for (std::size_t j = 1; j <= candidate.size(); ++j) {
-        const std::size_t change = word[i - 1] == candidate[j - 1] ? 0 : 1;
-        row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + change});
-        if (i > 1 && j > 1 && word[i - 1] == candidate[j - 2] && word[i - 2] == candidate[j - 1]) {
-          row[j] = std::min(row[j], before[j - 2] + 1);
-        }
-      }
-      std::swap(before, last);
-      std::swap(last, row);
-    }
-    if (last[candidate.size()] < best_distance) {
-      best_distance = last[candidate.size()];
-      best = candidate;
-    }
+    if (word.empty() || candidate.empty() || word[0] != candidate[0]) continue;
+    const std::size_t edits = distance(word, candidate);
+    if (edits >= best_distance) continue;
+    best_distance = edits;
+    best = candidate;
   }
   return best;
 }

@@ -1,5 +1,5 @@
-// How an option's value is read: sizes, times, shares, numbers, switches; and how the nearest valid one is found for a
-// wrong one. Errors here name the value only; whoever knows the option puts its name in front.
+// How an option's value is read: sizes, times, shares, numbers, switches; and what was
+// probably meant by a wrong one. Errors here name the value only; whoever knows the option puts its name in front.
 #pragma once
 
 #include <cstdint>
@@ -33,9 +33,13 @@ std::string_view longest_valid(std::string_view text, Parse parse) {
   return {};
 }
 
-// The candidate that takes the fewest insertions, deletions, replacements and swaps of neighbours; the first of equals.
-// `candidates` is not empty.
-std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);
+// The candidate that `word` is a slip of the pen of: the same first letter, and one insertion, deletion, replacement or
+// swap of neighbours away; two in words of six letters or more. The first of equals; empty where there is none, as a
+// wrong hint is worse than none.
+std::string_view meant_by(std::string_view word, std::span<const std::string_view> candidates);
+
+// How many of these edits lead from one word to the other.
+std::size_t distance(std::string_view from, std::string_view to);
 
 // "4k", "1G", "1000": the shortest way to write a size that parse_size() reads.
 std::string size_text(std::uint64_t bytes);

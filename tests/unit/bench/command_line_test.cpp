@@ -90,10 +90,13 @@ TEST_CASE("a job file comes with the program's own options") {
 TEST_CASE("a wrong flag is named with the nearest one") {
   CHECK(error_of({"--rww=read"}) == "there is no option --rww: nearest valid option: --rw");
   CHECK(error_of({"--outptu=x"}) == "there is no option --outptu: nearest valid option: --output");
-  CHECK(error_of({"-bs=4k"}) == "there is no option -bs=4k: nearest valid option: --bs");
+  CHECK(error_of({"-bs=4k"}) == "there is no option -bs=4k: write --bs=4k");
+  CHECK(error_of({"-h"}) == "there is no option -h: \"pollux-bench --help\" lists those that there are");
+  CHECK(error_of({"--minimal"}) == "there is no option --minimal: fio has it, pollux-bench does not");
+  CHECK(error_of({"--output-format=terse"}) == "output-format=terse is not normal or json");
   CHECK(error_of({"--output-format=jsno"}) == "output-format=jsno is not normal or json: nearest valid value: json");
   CHECK(error_of({"--bs"}) == "--bs has no value: write --bs=SIZE");
-  CHECK(error_of({"--bs=4q"}) == "bs=4q is not a number: nearest valid value: 4");
+  CHECK(error_of({"--bs=4q"}) == "bs=4q is not a number such as 4k: nearest valid value: 4");
 }
 
 TEST_CASE("a job file and job options at once are refused, in either order, and so are two files and none") {

@@ -123,6 +123,7 @@ TEST_CASE("flags make the jobs that they make in fio: defaults before the first 
       {"--name=a", "--rw=read", "--size=64k", "--name=global", "--bs=8k", "--size=128k", "--name=b"},
       {"--size=64k", "--name=global", "--bs=8k", "--name=b", "--name=global", "--bs=16k", "--name=c"},
       {"--size=64k", "--bs=4k", "--bs=8k", "--name=a"},
+      {"--size=64k", "--blocksize=8k", "--name=a", "--readwrite=randread", "--fileoffset=64k", "--timeout=100"},
   };
   for (const std::vector<std::string>& line : lines) {
     INFO("with " << Json(line).dump());

@@ -63,15 +63,29 @@ TEST_CASE("a sign of a comment within a value is part of the value") {
   CHECK(list->jobs[0].filename == "soft:file=/tmp/a;b#c");
 }
 
+TEST_CASE("fio's other names of an option are that option, also in what is reported as given") {
+  const auto list =
+      parse_job_file("[global]\nblocksize=8k\n[a]\nreadwrite=randread\ntimeout=7\nfileoffset=1M\n", "a.fio");
+  REQUIRE(list);
+  using Given = std::vector<std::pair<std::string, std::string>>;
+  CHECK(list->global == Given{{"bs", "8k"}});
+  CHECK(list->jobs[0].given == Given{{"rw", "randread"}, {"runtime", "7"}, {"offset", "1M"}});
+  CHECK(list->jobs[0].bs == 8192);
+  CHECK(list->jobs[0].rw == Pattern::randread);
+  CHECK(list->jobs[0].runtime_ns == 7'000'000'000);
+  CHECK(list->jobs[0].offset.value == 1 << 20);
+  CHECK(error_of("[a]\nblocksize=4q\n").starts_with("a.fio:2: blocksize=4q is not a number"));
+}
+
 TEST_CASE("an unknown key is named with file, line and the nearest one") {
-  CHECK(error_of("[a]\nrw=read\nblocksize=4k\n") ==
-        "a.fio:3: there is no option blocksize: nearest valid option: size");
+  CHECK(error_of("[a]\nrw=read\nblockalign=4k\n") ==
+        "a.fio:3: there is no option blockalign: fio has it, pollux-bench does not");
   CHECK(error_of("[global]\n\n# x\niodeph=4\n[a]\n") ==
         "a.fio:4: there is no option iodeph: nearest valid option: iodepth");
 }
 
 TEST_CASE("a wrong value is named with file and line") {
-  CHECK(error_of("[a]\nbs=4q\n") == "a.fio:2: bs=4q is not a number: nearest valid value: 4");
+  CHECK(error_of("[a]\nbs=4q\n") == "a.fio:2: bs=4q is not a number such as 4k: nearest valid value: 4");
   CHECK(error_of("[a]\nrw\n").starts_with("a.fio:2: rw= is not one of read, write"));
 }
 

@@ -1,4 +1,5 @@
-// Job options: what values mean, and that a wrong one is named together with the nearest valid one.
+// Job options: what values mean, and that a wrong one is named together with what is valid, and with
+// what was meant where that is certain enough.
 #include "pollux/bench/options.hpp"
 
 #include <catch2/catch.hpp>
@@ -138,6 +139,16 @@ TEST_CASE("a filename is one address, never split at colons") {
 TEST_CASE("an unknown option is named with the nearest one") {
   CHECK(error_of("iodpeth", "4") == "there is no option iodpeth: nearest valid option: iodepth");
   CHECK(error_of("run_time", "4") == "there is no option run_time: nearest valid option: runtime");
+  CHECK(error_of("frobnicate", "4") ==
+        "there is no option frobnicate: \"pollux-bench --help\" lists those that there are");
+}
+
+TEST_CASE("an option of fio's that pollux-bench has not is told as that, and never as a slip of the pen for another") {
+  for (const char* name : {"rwmixwrite", "offset_increment", "io_size", "bssplit", "iodepth_batch", "blockalign",
+                           "rate", "fixedbufs", "hugepage-size", "zoneskip", "alloc-size"}) {
+    CHECK(error_of(name, "4") == std::string("there is no option ") + name + ": fio has it, pollux-bench does not");
+  }
+  for (const char* name : {"mix", "rate rate_cycle", "", " "}) CHECK_FALSE(error_of(name, "4").contains("fio has it"));
 }
 
 TEST_CASE("a wrong value is named with its option and the nearest valid value") {
@@ -147,31 +158,12 @@ TEST_CASE("a wrong value is named with its option and the nearest valid value") 
     const char* nearest;
   };
   const Case cases[] = {
-      {"rw", "randraed", "randread"},
-      {"rw", "writ", "write"},
-      {"bs", "4kk", "4k"},
-      {"bs", "frog", "4k"},
-      {"bs", "100", "512"},
-      {"bs", "1G", "32M"},
-      {"iodepth", "0", "1"},
-      {"iodepth", "5000", "4095"},
-      {"numjobs", "0", "1"},
-      {"rwmixread", "120", "100"},
-      {"size", "12Q", "12"},
-      {"size", "150%", "100%"},
-      {"runtime", "10min", "10m"},
-      {"runtime", "soon", "10s"},
-      {"time_based", "yes", "1"},
-      {"norandommap", "no", "0"},
-      {"verify", "md5", "crc32c"},
-      {"number_ios", "0", "1"},
-      {"wait", "intterupt", "interrupt"},
-      {"wait", "spin", "poll"},
-      {"reconnect", "soon", "10s"},
-      {"io_timeout", "soon", "10s"},
-      {"io_timeout", "0", "1ms"},
-      {"io_timeout", "2d", "1d"},
-      {"continue_on_error", "raed", "read"},
+      {"rw", "randraed", "randread"}, {"rw", "writ", "write"},    {"bs", "4kk", "4k"},
+      {"bs", "100", "512"},           {"bs", "1G", "32M"},        {"iodepth", "0", "1"},
+      {"iodepth", "5000", "4095"},    {"numjobs", "0", "1"},      {"rwmixread", "120", "100"},
+      {"size", "12Q", "12"},          {"size", "150%", "100%"},   {"runtime", "10min", "10m"},
+      {"verify", "crc32", "crc32c"},  {"number_ios", "0", "1"},   {"wait", "intterupt", "interrupt"},
+      {"io_timeout", "0", "1ms"},     {"io_timeout", "2d", "1d"}, {"continue_on_error", "raed", "read"},
   };
   for (const Case& c : cases) {
     const std::string message = error_of(c.name, c.value);
@@ -179,6 +171,37 @@ TEST_CASE("a wrong value is named with its option and the nearest valid value") 
     CHECK(message.starts_with(std::string(c.name) + "=" + c.value + " is not "));
     CHECK(message.ends_with(std::string("nearest valid value: ") + c.nearest));
   }
+}
+
+TEST_CASE("a wrong value that resembles none is answered with what is valid, not with what it did not mean") {
+  const char* const kPatterns = " is not one of read, write, randread, randwrite, rw, randrw, readwrite";
+  const char* const kExtent = " is not a size such as 1G, or a share of the namespace such as 25%";
+  const char* const kTime = " is not a time (us, ms, s, m, h, d; plain: seconds)";
+  const std::tuple<const char*, const char*, const char*> cases[] = {
+      {"rw", "trim", kPatterns},
+      {"rw", "trimwrite", kPatterns},
+      {"rw", "rand", kPatterns},
+      {"rw", "write:112k", kPatterns},
+      {"offset", "-4k", kExtent},
+      {"size", "1.5M", kExtent},
+      {"bs", "frog", " is not a number such as 4k"},
+      {"bs", "4k,8k", " is not a number such as 4k"},
+      {"runtime", "soon", kTime},
+      {"io_timeout", "soon", kTime},
+      {"time_based", "yes", " is not 0 or 1"},
+      {"norandommap", "no", " is not 0 or 1"},
+      {"verify", "md5", " is not one of crc32c, 0"},
+      {"wait", "spin", " is not one of poll, adaptive, interrupt, monitor"},
+  };
+  for (const auto& [name, value, valid] : cases)
+    CHECK(error_of(name, value) == std::string(name) + "=" + value + valid);
+}
+
+TEST_CASE("verify=0 verifies nothing, as in fio") {
+  Job job;
+  REQUIRE(set_job_option(job, "verify", "crc32c"));
+  REQUIRE(set_job_option(job, "verify", "0"));
+  CHECK_FALSE(job.verify);
 }
 
 TEST_CASE("options that make no sense together are refused") {
@@ -191,5 +214,5 @@ TEST_CASE("options that make no sense together are refused") {
   job.rw = Pattern::randread;
   const std::string message = check_job(job).error().message();
   CHECK(message.find("verify=crc32c with rw=randread") != std::string::npos);
-  CHECK(message.ends_with("nearest valid value: rw=randrw"));
+  CHECK(message.ends_with("leave verify out, or have the job write as well, with rw=randrw"));
 }
