@@ -23,8 +23,16 @@ struct Mount {
 // A block device to look at, and how a person would call it.
 struct Layer {
   std::string name;
+  std::string where;  // " on nvme0n1", or which way the kernel has the disk; its partitions are there, too
   std::string text;
   bool stacked = false;  // a volume, which is in use without being mounted
+};
+
+// What is on a block device without holding it: the kernel opens a loop device's or an export's without a claim, so
+// that neither "holders" nor O_EXCL tells. `path` names the node, as it was when that was set up.
+struct Backing {
+  std::string what;
+  std::string path;
 };
 
 // mountinfo writes space, tab, newline and backslash as \ooo.
@@ -78,27 +86,6 @@ std::string way_of(const KernelDisk& disk) {
   return disk.through.size() > 1 ? fmt::format(" (through {})", fmt::join(disk.through, " and ")) : "";
 }
 
-// The disks, their partitions, and what is stacked on each.
-std::vector<Layer> layers_of(const Sysfs& sysfs, std::span<const KernelDisk> disks) {
-  std::vector<Layer> layers;
-  for (const auto& disk : disks) {
-    const std::string way = way_of(disk);
-    layers.push_back({disk.name, disk.name + way});
-    for (const auto& entry : sysfs.names(class_folder(disk.name)))
-      if (!sysfs.line(class_folder(disk.name) + "/" + entry + "/partition").empty())
-        layers.push_back({entry, entry + way});
-  }
-  for (std::size_t i = 0; i < layers.size() && layers.size() < kMaxStackedDevices; i++) {
-    for (const auto& holder : sysfs.names(class_folder(layers[i].name) + "/holders")) {
-      if (std::ranges::any_of(layers, [&](const Layer& layer) { return layer.name == holder; })) continue;
-      const std::string volume = sysfs.line(class_folder(holder) + "/dm/name");
-      const std::string text = volume.empty() ? holder : fmt::format("{} ({})", holder, volume);
-      layers.push_back({holder, fmt::format("{} on {}", text, layers[i].text), true});
-    }
-  }
-  return layers;
-}
-
 // Whether `path` names the block device: /dev/NAME, or /dev/mapper/VOLUME.
 bool names_device(const Sysfs& sysfs, const std::string& path, const std::string& name) {
   if (path == "/dev/" + name) return true;
@@ -106,10 +93,65 @@ bool names_device(const Sysfs& sysfs, const std::string& path, const std::string
   return !volume.empty() && path == "/dev/mapper/" + volume;
 }
 
+// Whether `path` leads to the block device: by number, wherever its node is and over links; by name where the path is
+// not to be seen from here, as another container's is not.
+bool leads_to(const Sysfs& sysfs, const std::string& path, const std::string& name) {
+  const auto node = sysfs.node_at(path);
+  if (node && node->block && node->number == sysfs.line(class_folder(name) + "/dev")) return true;
+  return names_device(sysfs, path, name);
+}
+
+std::vector<Backing> loop_devices(const Sysfs& sysfs) {
+  std::vector<Backing> found;
+  for (const auto& name : sysfs.names("/sys/class/block"))
+    if (auto file = sysfs.line(class_folder(name) + "/loop/backing_file"); !file.empty())
+      found.push_back({name, std::move(file)});
+  return found;
+}
+
+// Namespaces that the kernel's NVMe target shows to others, where its configfs is mounted.
+std::vector<Backing> exports(const Sysfs& sysfs) {
+  constexpr std::string_view kSubsystems = "/sys/kernel/config/nvmet/subsystems";
+  std::vector<Backing> found;
+  for (const auto& subsystem : sysfs.names(kSubsystems)) {
+    const std::string folder = fmt::format("{}/{}/namespaces", kSubsystems, subsystem);
+    for (const auto& nsid : sysfs.names(folder))
+      if (sysfs.line(fmt::format("{}/{}/enable", folder, nsid)) == "1")
+        found.push_back({fmt::format("namespace {} of {}", nsid, subsystem),
+                         sysfs.line(fmt::format("{}/{}/device_path", folder, nsid))});
+  }
+  return found;
+}
+
+// The disks, their partitions, and what is stacked on each.
+std::vector<Layer> layers_of(const Sysfs& sysfs, std::span<const KernelDisk> disks) {
+  std::vector<Layer> layers;
+  const auto add = [&](const std::string& name, const std::string& where, bool stacked) {
+    if (layers.size() >= kMaxStackedDevices) return;
+    if (std::ranges::any_of(layers, [&](const Layer& layer) { return layer.name == name; })) return;
+    const std::string volume = sysfs.line(class_folder(name) + "/dm/name");
+    const std::string named = volume.empty() ? name : fmt::format("{} ({})", name, volume);
+    layers.push_back({name, where, named + where, stacked});
+  };
+  for (const auto& disk : disks) add(disk.name, way_of(disk), false);
+  const auto loops = loop_devices(sysfs);
+  for (std::size_t i = 0; i < layers.size(); i++) {
+    const Layer below = layers[i];  // its place moves while more are added
+    const std::string folder = class_folder(below.name);
+    for (const auto& entry : sysfs.names(folder))
+      if (!sysfs.line(fmt::format("{}/{}/partition", folder, entry)).empty()) add(entry, below.where, false);
+    for (const auto& holder : sysfs.names(folder + "/holders")) add(holder, " on " + below.text, true);
+    for (const auto& loop : loops)
+      if (leads_to(sysfs, loop.path, below.name)) add(loop.what, " on " + below.text, true);
+  }
+  return layers;
+}
+
 std::vector<std::string> uses_of_disks(const Sysfs& sysfs, std::span<const KernelDisk> disks) {
   std::vector<std::string> uses;
   const auto mounted = mounts(sysfs);
   const auto swapped = swaps(sysfs);
+  const auto exported = exports(sysfs);
   for (const auto& layer : layers_of(sysfs, disks)) {
     const std::size_t before = uses.size();
     const std::string number = sysfs.line(class_folder(layer.name) + "/dev");
@@ -118,6 +160,9 @@ std::vector<std::string> uses_of_disks(const Sysfs& sysfs, std::span<const Kerne
         uses.push_back(fmt::format("{} is mounted at {}", layer.text, mount.point));
     for (const auto& swap : swapped)
       if (names_device(sysfs, swap, layer.name)) uses.push_back(fmt::format("{} is swap", layer.text));
+    for (const auto& one : exported)
+      if (leads_to(sysfs, one.path, layer.name))
+        uses.push_back(fmt::format("{} is exported by nvmet as {}", layer.text, one.what));
     if (layer.stacked && uses.size() == before) uses.push_back(fmt::format("{} is active", layer.text));
   }
   return uses;
@@ -136,7 +181,7 @@ std::vector<std::string> uses_of(const Sysfs& sysfs, std::span<const NamespaceNa
 Result<Claims> claim(const Sysfs& sysfs, const PciFunction& function, const Claims& ours) {
   const auto refuse = [&](const std::string& why) {
     return fail(fmt::format("{} is in use: {}", function.bdf, why),
-                "unmount it, swap it off or stop the volume; nothing was changed");
+                "unmount it, swap it off, or stop the volume, loop device or export; nothing was changed");
   };
   const auto disks = disks_of(sysfs, function);
   if (const auto uses = uses_of_disks(sysfs, disks); !uses.empty())

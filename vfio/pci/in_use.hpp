@@ -1,7 +1,8 @@
-// Whether the kernel uses a drive: a mounted file system, swap, device-mapper, LVM or RAID, on a namespace of the drive
-// or on a partition of it, through this controller or another. Binding asks before it takes a drive away. Nothing here
-// writes. Source: Documentation/filesystems/proc.rst (mountinfo), Documentation/ABI/testing/sysfs-block (holders),
-// open(2) on O_EXCL.
+// Whether the kernel uses a drive: a mounted file system, swap, device-mapper, LVM or RAID, a loop device, an export of
+// the kernel's NVMe target, on a namespace of the drive or on a partition of it, through this controller or another.
+// Binding asks before it takes a drive away. Nothing here writes. Source: Documentation/filesystems/proc.rst
+// (mountinfo), Documentation/ABI/testing/sysfs-block (holders), drivers/block/loop.c (backing_file),
+// drivers/nvme/target/configfs.c (device_path, enable), open(2) on O_EXCL.
 #pragma once
 
 #include <map>

@@ -1,6 +1,7 @@
 #include "pollux/vfio/pci/sysfs.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -140,6 +141,13 @@ std::string Sysfs::link_target(std::string_view absolute) const {
 
 std::string Sysfs::link_name(std::string_view absolute) const {
   return fs::path(link_target(absolute)).filename().string();
+}
+
+std::optional<DeviceNode> Sysfs::node_at(std::string_view absolute) const {
+  struct statx found{};
+  if (statx(AT_FDCWD, path(absolute).c_str(), AT_STATX_DONT_SYNC, STATX_TYPE, &found) != 0) return std::nullopt;
+  if (!S_ISBLK(found.stx_mode) && !S_ISCHR(found.stx_mode)) return std::nullopt;
+  return DeviceNode{S_ISBLK(found.stx_mode), fmt::format("{}:{}", found.stx_rdev_major, found.stx_rdev_minor)};
 }
 
 std::string Sysfs::driver_of(const std::string& bdf) const { return link_name(function_folder(bdf) + "/driver"); }

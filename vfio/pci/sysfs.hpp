@@ -31,6 +31,12 @@ struct PciFunction {
   bool is_nvm() const { return class_code >> 8 == kClassNvm; }
 };
 
+// What a device node stands for: block and character devices count apart.
+struct DeviceNode {
+  bool block = false;
+  std::string number;  // "259:0", as a "dev" attribute has it
+};
+
 class Sysfs {
  public:
   // Writes `text` to the attribute at `path` (already below the root) in one write.
@@ -72,6 +78,9 @@ class Sysfs {
   // Where the link at `absolute` points, and the last part of that; empty where it is no link.
   std::string link_target(std::string_view absolute) const;
   std::string link_name(std::string_view absolute) const;
+
+  // The device node that a path leads to, over links; nothing where it leads to none. Never waits for a file server.
+  std::optional<DeviceNode> node_at(std::string_view absolute) const;
 
   // Writes an attribute. Errors: no permission, and what the kernel answers.
   Result<void> write(std::string_view absolute, std::string_view text) const;

@@ -247,7 +247,8 @@ Finding numa(const Machine& machine, const PciFunction& function) {
 Finding use_finding(const std::vector<std::string>& uses, const std::string& besides) {
   if (uses.empty()) return {"used by the kernel", Severity::fine, "no" + besides};
   return {"used by the kernel", Severity::blocked, fmt::format("{}", fmt::join(uses, "; ")),
-          "take another drive, or give up what is on this one: umount, swapoff, vgchange -an, mdadm --stop"};
+          "take another drive, or give up what is on this one: umount, swapoff, vgchange -an, mdadm --stop, losetup "
+          "-d, nvmetcli clear"};
 }
 
 Findings examine_drive(const Machine& machine, const PciFunction& function) {

@@ -27,6 +27,17 @@ struct Machine : FakeMachine {
     if (!volume.empty()) put_file("/sys/class/block/" + holder + "/dm/name", volume + "\n");
   }
 
+  void loop_over(const std::string& loop, const std::string& number, const std::string& node) {
+    put_file("/sys/class/block/" + loop + "/dev", number + "\n");
+    put_file("/sys/class/block/" + loop + "/loop/backing_file", node + "\n");
+  }
+
+  void export_node(const std::string& subsystem, unsigned nsid, const std::string& node, bool enabled = true) {
+    const auto folder = fmt::format("/sys/kernel/config/nvmet/subsystems/{}/namespaces/{}", subsystem, nsid);
+    put_file(folder + "/device_path", node + "\n");
+    put_file(folder + "/enable", enabled ? "1\n" : "0\n");
+  }
+
   std::vector<std::string> uses() {
     const auto function = sysfs().function(kBdf);
     REQUIRE(function);
@@ -78,6 +89,46 @@ TEST_CASE("a volume on a partition is told, mounted or not, as far up as it is s
   machine.put_file("/proc/swaps", "Filename\tType\n/dev/mapper/vg-swap partition 1 0 -2\n");
   CHECK(machine.uses() == Uses{"dm-0 (vg-root) on nvme0n1p1 is mounted at /", "md0 on nvme0n1p2 is active",
                                "dm-1 (vg-swap) on md0 on nvme0n1p2 is swap"});
+}
+
+TEST_CASE("a loop device, which claims nothing, is told, mounted or not, with what is on it") {
+  Machine machine;
+  SECTION("over the namespace") {
+    machine.loop_over("loop0", "7:0", "/dev/nvme0n1");
+    CHECK(machine.uses() == Uses{"loop0 on nvme0n1 is active"});
+    machine.put_file("/proc/self/mountinfo", "36 35 7:0 / /data rw - ext4 /dev/loop0 rw\n");
+    CHECK(machine.uses() == Uses{"loop0 on nvme0n1 is mounted at /data"});
+  }
+  SECTION("over a partition, and a partition of its own") {
+    machine.loop_over("loop0", "7:0", "/dev/nvme0n1p2");
+    machine.add_partition("loop0", "loop0p1", "259:9");
+    machine.put_file("/proc/self/mountinfo", "36 35 259:9 / /data rw - ext4 /dev/loop0p1 rw\n");
+    CHECK(machine.uses() == Uses{"loop0 on nvme0n1p2 is active", "loop0p1 on nvme0n1p2 is mounted at /data"});
+  }
+  SECTION("between volumes") {
+    machine.stack("nvme0n1p1", "dm-0", "253:0", "vg-one");
+    machine.loop_over("loop0", "7:0", "/dev/mapper/vg-one");
+    machine.stack("loop0", "dm-1", "253:1", "vg-two");
+    CHECK(machine.uses() == Uses{"dm-0 (vg-one) on nvme0n1p1 is active",
+                                 "loop0 on dm-0 (vg-one) on nvme0n1p1 is active",
+                                 "dm-1 (vg-two) on loop0 on dm-0 (vg-one) on nvme0n1p1 is active"});
+  }
+  SECTION("over a file, or over another drive") {
+    machine.loop_over("loop0", "7:0", "/home/me/nvme0n1");
+    machine.loop_over("loop1", "7:1", "/dev/nvme0n11");
+    CHECK(machine.uses().empty());
+  }
+}
+
+TEST_CASE("what the kernel's NVMe target exports is told, as long as it is enabled") {
+  Machine machine;
+  machine.loop_over("loop0", "7:0", "/dev/nvme0n1p2");
+  machine.export_node("nqn.2026-11.example:t", 2, "/dev/nvme0n1p1");
+  machine.export_node("nqn.2026-11.example:t", 3, "/dev/loop0");
+  machine.export_node("nqn.2026-11.example:t", 4, "/dev/nvme0n1", false);
+  machine.export_node("nqn.2026-11.example:u", 1, "/dev/sda");
+  CHECK(machine.uses() == Uses{"nvme0n1p1 is exported by nvmet as namespace 2 of nqn.2026-11.example:t",
+                               "loop0 on nvme0n1p2 is exported by nvmet as namespace 3 of nqn.2026-11.example:t"});
 }
 
 TEST_CASE("volumes that hold each other end the search all the same") {

@@ -105,3 +105,15 @@ TEST_CASE("names count by value, and nothing comes before itself") {
   CHECK_FALSE(counts_before("node00", "node0"));
   CHECK_FALSE(counts_before("node0", "node00"));
 }
+
+TEST_CASE("a path that leads to a device node gives its number and kind, over links; any other gives none") {
+  FakeMachine machine;
+  machine.put_link("/dev/disk/by-id/mine", "/dev/null");
+  machine.put_file("/dev/plain", "");
+  const auto node = machine.sysfs().node_at("/dev/disk/by-id/mine");
+  REQUIRE(node);
+  CHECK(node->number == "1:3");
+  CHECK_FALSE(node->block);
+  CHECK_FALSE(machine.sysfs().node_at("/dev/plain"));
+  CHECK_FALSE(machine.sysfs().node_at("/dev/absent"));
+}
