@@ -259,7 +259,7 @@ void Channel::on_piece(void* context, nvme::Status status) noexcept {
   if (split.in_flight != 0) return;
   Split finished = split;
   finished.channel->splits_.give_back(&split);
-  if (finished.operation.opcode == IoOpcode::flush) finished.channel->cache_lost_ = false;  // its owner hears of it now
+  if (finished.operation.opcode == IoOpcode::flush) finished.channel->told_of_lost_cache();
   if (finished.reached && !finished.status.ok()) finished.status = finished.status.having_reached_media();
   finished.done(finished.context, finished.status);
 }
@@ -351,10 +351,11 @@ Result<std::unique_ptr<Channel>> Channel::create(nvme::Controller& controller, c
     channel->vector_ = interrupt->vector;
     channel->interrupt_ = interrupt->eventfd;
   }
+  channel->cache_losses_ = controller.told_cache_losses();
   const auto epoch = controller.create_queue(channel->description());
   if (!epoch) return std::unexpected(epoch.error());
   channel->epoch_ = *epoch;
-  channel->cache_losses_ = controller.cache_losses();
+  channel->tell_of_lost_cache();
   channel->set_live(true);
   return channel;
 }

@@ -89,7 +89,8 @@ class Channel {
   // Makes every write that was answered before this call durable. Where the namespace has a volatile write cache, Write
   // Fault says that a reset may have lost it: writes that were answered before this answer, and that no earlier flush
   // has covered, may be gone, whichever channel made them: write them again, then flush. Each channel that was open
-  // then is told once, by every flush that is in flight or that is submitted until the first of them is answered.
+  // then is told once, by every flush that is in flight or that is submitted until the first of them is answered; and
+  // so is the next channel that is opened, if none of them has told by then.
   [[nodiscard]] Submit flush(Callback done, void* context) noexcept;
 
   [[nodiscard]] Submit write_zeroes(std::uint64_t lba, std::uint64_t blocks, Callback done, void* context) noexcept;
@@ -196,7 +197,8 @@ class Channel {
   void park() noexcept;
   unsigned answer_completed() noexcept;
   void tell_of_lost_cache() noexcept;
-  void check_deadlines(unsigned answered, unsigned limit) noexcept;
+  void told_of_lost_cache() noexcept;
+  void check_deadlines(unsigned answered) noexcept;
   void revive(nvme::Pulse pulse) noexcept;
   // The answer of a flush behind which acknowledged writes may be gone.
   static constexpr nvme::Status kCacheLost = nvme::Status::from(nvme::StatusCode::write_fault, true);
@@ -245,7 +247,9 @@ class Channel {
   bool cache_lost_ = false;         // and this channel's owner has not been told
   std::uint32_t cache_losses_ = 0;  // of the controller's, those that this channel knows
   std::uint32_t deadlines_checked_ms_ = 0;
-  unsigned answered_before_check_ = 0;  // since the next look at the deadlines is due
+  bool check_is_due_ = false;         // of the deadlines
+  std::uint32_t checked_for_ms_ = 0;  // the time at which it was
+  unsigned answered_since_due_ = 0;
 };
 
 }  // namespace pollux

@@ -30,7 +30,7 @@ unsigned Channel::poll_changed(nvme::Pulse pulse, unsigned limit) noexcept {
   if (!controller_.opened_here()) return 0;  // what is in flight is the parent's to answer
   if (const unsigned failed = notice(pulse); failed != 0 || !live()) return failed;
   const unsigned answered = poll_queue(limit);
-  check_deadlines(answered, limit);
+  check_deadlines(answered);
   return answered;
 }
 
@@ -112,22 +112,34 @@ void Channel::tell_of_lost_cache() noexcept {
   const unsigned in_flight_before = queue_.in_flight();
   cache_lost_ = true;
   queue_.fail_each(is_flush, kCacheLost);
-  cache_lost_ = queue_.in_flight() == in_flight_before;
+  if (queue_.in_flight() != in_flight_before) told_of_lost_cache();
+}
+
+// Its owner hears of it now, or has just heard.
+void Channel::told_of_lost_cache() noexcept {
+  cache_lost_ = false;
+  controller_.told_of_cache_losses(cache_losses_);
 }
 
 // The second rung: the controller has been looked at (Controller::poll()) and the queue polled once more. The third is
 // for a command that its Abort did not end, by the controller's own answer or in good time, or whose Abort had no turn.
-void Channel::check_deadlines(unsigned answered, unsigned limit) noexcept {
-  if (now_ms_ - deadlines_checked_ms_ < kDeadlineScanMs) return;
-  // A command that looks late may be answered by a completion that `limit` left where it is. The depth is the most that
-  // can have waited: under load none would ever be left.
-  answered_before_check_ += answered;
-  if (answered == limit && answered_before_check_ < depth()) return;
-  answered_before_check_ = 0;
+void Channel::check_deadlines(unsigned answered) noexcept {
+  if (!check_is_due_) {
+    if (now_ms_ - deadlines_checked_ms_ < kDeadlineScanMs) return;
+    check_is_due_ = true;
+    checked_for_ms_ = now_ms_;
+    answered_since_due_ = 0;
+  } else {
+    answered_since_due_ += answered;
+  }
+  // What looks late may be answered by a completion that lies in the ring. The depth is the most that can have waited
+  // there when the check was due; under load there would always be another one.
+  if (queue_.has_completion() && answered_since_due_ < depth()) return;
+  check_is_due_ = false;
   deadlines_checked_ms_ = now_ms_;
-  queue_.for_each_late(now_ms_, [&](nvme::Request& request) {
+  queue_.for_each_late(checked_for_ms_, [&](nvme::Request& request) {
     const auto cid = static_cast<std::uint16_t>(request.cid);
-    const bool grace_is_over = now_ms_ - request.deadline >= kAbortGraceMs;
+    const bool grace_is_over = checked_for_ms_ - request.deadline >= kAbortGraceMs;
     if (grace_is_over || (request.abort_asked && controller_.abort_was_refused(epoch_, qid_, cid))) {
       controller_.ask_for_reset(epoch_);
     } else if (!request.abort_asked) {

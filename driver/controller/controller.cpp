@@ -102,7 +102,7 @@ Result<void> Controller::disable() {
   const std::uint32_t delay_ms = quirks_.has(Quirk::delay_before_chk_rdy) ? kDelayBeforeReadyMs : 0;
   Disable machine(*registers_, delay_ms);
   auto disabled = run(machine);
-  if (!machine.was_enabled()) cache_may_be_lost_ = true;  // by somebody else, or by a loss of power
+  if (!machine.was_well()) cache_may_be_lost_ = true;  // disabled by somebody else or a loss of power, or broken
   if (!disabled && read_csts(*registers_)) {
     // The last rung that leaves the device usable. One that is gone is not waited for: the kernel would, for a minute.
     if (const auto reset = device_->reset(); !reset) return disabled;
@@ -121,7 +121,9 @@ Result<void> Controller::bring_up() {
   BringUp machine(*registers_, *admin_, shadows_ ? &*shadows_ : nullptr, std::max<std::uint16_t>(wants_.io_queues, 1));
   drop_event();
   state_ = State::lost;  // until it is known to be up: from here on the controller may reach our memory
+  is_answered_ = false;
   if (auto up = run(machine); !up) return up;
+  is_answered_ = true;
 
   if (auto taken = take_facts(machine.facts()); !taken) return taken;
   state_ = State::up;

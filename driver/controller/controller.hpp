@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -123,8 +124,9 @@ class Controller {
   // to have aborted, resets when an owner has asked for it or the link has reported an error, takes what event the
   // controller reports, gives the device back when the machine wants it (somebody unbinds it, or it is being removed),
   // and calls for one that is away and may come back. Cheap enough for every few milliseconds, and waits for nothing
-  // but a reset, for what a namespace is after it has changed, and for one that is away; if another thread is in a call
-  // it returns at once. Error: the controller is lost; every owner is told to stop.
+  // but a reset or the shutdown of a device that is wanted back, for what a namespace is after it has changed, and for
+  // one that is away; if another thread is in a call it returns at once. Error: the controller is lost; every owner is
+  // told to stop.
   Result<void> poll();
 
   // The oldest of the events that poll() has collected, once; nothing while another thread is in a call. At most
@@ -192,7 +194,7 @@ class Controller {
   // afterwards nothing reaches the queue's memory.
   void release_queue(std::uint16_t qid) noexcept;
   // Wanted of the next poll(), if the controller was not reset since `epoch`.
-  void ask_for_reset(std::uint64_t epoch) noexcept { reset_wanted_.store(epoch, std::memory_order_relaxed); }
+  void ask_for_reset(std::uint64_t epoch) noexcept { raise(reset_wanted_, epoch); }
   bool reset_is_wanted() const noexcept { return reset_wanted_.load(std::memory_order_relaxed) == epoch(); }
   // Wanted of the next poll(), if the controller was not reset since `epoch`: an Abort of this command, bounded by
   // kAbortTimeoutMs. False: another one waits for that.
@@ -202,11 +204,14 @@ class Controller {
   bool abort_was_refused(std::uint64_t epoch, std::uint16_t qid, std::uint16_t cid) const noexcept {
     return abort_refused_.load(std::memory_order_relaxed) == LateCommand::make(epoch, qid, cid);
   }
-  // How many resets there were that may have lost the volatile write cache: all but those
-  // that we made of a controller that we found as we had left it. A fatal error, a loss of power, a reset of the
-  // subsystem or by somebody else may, a device that was away, and a reset that followed one which did not help. It
-  // changes before the epoch does.
+  // How many resets there were that may have lost the volatile write cache: all but those that we made of a controller
+  // that we found as we had left it. A fatal error, a loss of power, a reset of the subsystem or by somebody else may,
+  // a device that was away, and a reset that followed one which did not help. It changes before the epoch does.
   std::uint32_t cache_losses() const noexcept { return cache_losses_.load(std::memory_order_relaxed); }
+  // Up to which of them some owner has been told. A channel that is opened tells of those after it: who wrote may have
+  // closed his own.
+  std::uint32_t told_cache_losses() const noexcept { return told_losses_.load(std::memory_order_relaxed); }
+  void told_of_cache_losses(std::uint32_t losses) noexcept { raise(told_losses_, losses); }
   // The owner of a queue that was created has seen that a reset begins, and rings no doorbell any more.
   void parked() noexcept { live_queues_.fetch_sub(1, std::memory_order_release); }
 
@@ -223,11 +228,14 @@ class Controller {
   Result<void> take_facts(const BringUp::Facts& facts);
   Result<void> still_fits(const BringUp::Facts& facts) const;
   bool describes_namespaces_locked() const;
+  std::uint64_t transfer_limit_locked() const;
   Result<void> check_namespaces();
   Result<bool> is_same_namespace(const NamespaceIdentity& ns);
   Result<void> still_as_told(const IoQueue& queue);
   std::uint32_t namespace_changed_by(const Command& command) const;
   static bool activates_firmware(const Command& command);
+  struct QueueId;
+  void revoke(const std::function<bool(const QueueId&)>& concerned);
   void revoke_channels(std::uint32_t nsid);
   void revoke_changed();
   Result<Status> identify_locked(Cns cns, std::uint32_t nsid, std::span<std::byte> into);
@@ -243,6 +251,7 @@ class Controller {
   Result<AdminResult> admin_locked(const Command& command, std::span<std::byte> data, DataDirection direction,
                                    std::uint32_t timeout_ms = kAdminTimeoutMs);
   Result<void> room_for_setting(const Command& command) const;
+  void forget_settings(const Command& command);
   void remember_setting(const Command& command, std::span<const std::byte> data, DataDirection direction);
   Result<void> restore_settings();
   Result<AdminResult> await_answer();  // of the admin command in flight
@@ -264,6 +273,13 @@ class Controller {
   void publish(Pulse::Phase phase) noexcept;
   void publish_away() noexcept;
   void stop_owners() noexcept;
+  // Several threads may; the highest stays.
+  template <typename T>
+  static void raise(std::atomic<T>& highest, T to) noexcept {
+    T last = highest.load(std::memory_order_relaxed);
+    while (last < to && !highest.compare_exchange_weak(last, to, std::memory_order_relaxed)) {
+    }
+  }
   std::uint64_t epoch() const noexcept { return Pulse{pulse_.load(std::memory_order_relaxed)}.epoch(); }
   std::unexpected<Error> error(const Error& why) const;
   std::unexpected<Error> lost() const;
@@ -314,11 +330,14 @@ class Controller {
   std::optional<vfio::Eventfd> link_error_;             // an uncorrectable error (PCI Express AER)
   enum class State : std::uint8_t { down, up, away, lost } state_ = State::down;
   Error lost_because_;
-  std::uint64_t away_since_ns_ = 0;
-  std::uint64_t call_next_ns_ = 0;  // the device, if it is away
-  std::uint64_t paused_since_ns_ = 0;  // 0: it is not
-  std::uint64_t pause_looked_ns_ = 0;
-  bool is_emptied_ = false;  // its registers, by a reset that we made and that it has not come up from
+  std::uint64_t away_since_ns_ = 0;    // 0: it is not, or was up since
+  std::uint64_t call_next_ns_ = 0;     // the device, if it is away
+  std::uint64_t pause_looked_ns_ = 0;  // 0: it is not paused
+  std::uint64_t pause_ended_ns_ = 0;
+  std::uint64_t paused_ns_ = 0;  // in this pause, with those shortly before it
+  bool has_had_queues_ = false;
+  bool is_answered_ = false;  // the last bring-up: the controller works, whether it is ours or not
+  bool is_emptied_ = false;   // its registers, by a reset that we made and that it has not come up from
   bool is_wanted_back_ = false;
   bool keeps_device_ = false;       // for ever: it may still reach memory
   bool cache_may_be_lost_ = false;  // since the controller was up last
@@ -337,6 +356,7 @@ class Controller {
   std::atomic<std::uint64_t> abort_wanted_ = 0;
   std::atomic<std::uint64_t> abort_refused_ = 0;
   std::atomic<std::uint32_t> cache_losses_ = 0;
+  std::atomic<std::uint32_t> told_losses_ = 0;
 };
 
 }  // namespace pollux::nvme

@@ -20,6 +20,7 @@ Result<AdminResult> Controller::admin(const Command& command, std::span<std::byt
   auto result = admin_locked(command, data, direction, timeout_ms);
   if (!result) return error(result.error());
   if (!result->status.ok()) return result;
+  forget_settings(command);
   remember_setting(command, data, direction);
   if (activates_firmware(command)) revoke_changed();
   return result;
@@ -72,7 +73,10 @@ Result<void> Controller::look_while_waiting() {
     (void)go_away(status.error());
     return error(status.error());
   }
-  if (const auto ready = still_ready(*registers_); !ready) return give_up_command(ready.error());
+  if (const auto ready = still_ready(*registers_); !ready) {
+    cache_may_be_lost_ = true;
+    return give_up_command(ready.error());
+  }
   const Pulse::Phase phase = Pulse{pulse_.load(std::memory_order_relaxed)}.phase();
   if (phase != Pulse::Phase::up) {  // a reset or a shutdown, which sees to the rest itself
     publish(phase);
@@ -87,19 +91,25 @@ Result<void> Controller::look_while_waiting() {
 }
 
 // The controller works on no command (CSTS.PP), as while it activates firmware: nothing is late meanwhile, within the
-// time that it names for that (MTFA).
+// time that it names for that (MTFA). A pause that follows another one sooner than that goes on with its time.
 bool Controller::is_paused(std::uint32_t status) {
   constexpr std::uint64_t kMtfaUnitMs = 100, kUnnamedMs = 30'000;  // where it names none
   const bool is_broken = csts::kCfs.of(status) != 0 || csts::kRdy.of(status) == 0;
   const std::uint64_t now_ns = clock_.now_ns();
   if (csts::kPp.of(status) == 0 || is_broken) {
-    paused_since_ns_ = 0;
+    if (std::exchange(pause_looked_ns_, 0) != 0) pause_ended_ns_ = now_ns;
     return false;
   }
-  if (paused_since_ns_ == 0) paused_since_ns_ = pause_looked_ns_ = now_ns;
   const std::uint64_t named_ms = identity_.mtfa != 0 ? identity_.mtfa * kMtfaUnitMs : kUnnamedMs;
-  if (now_ns - paused_since_ns_ >= std::min(named_ms, kLongestBoundMs) * kNsPerMs) return false;
-  admin_->postpone(now_ns - std::exchange(pause_looked_ns_, now_ns));
+  const std::uint64_t most_ns = std::min(named_ms, kLongestBoundMs) * kNsPerMs;
+  if (pause_looked_ns_ == 0) {
+    if (now_ns - pause_ended_ns_ >= most_ns) paused_ns_ = 0;
+    pause_looked_ns_ = now_ns;
+  }
+  const std::uint64_t passed_ns = now_ns - std::exchange(pause_looked_ns_, now_ns);
+  paused_ns_ += passed_ns;
+  if (paused_ns_ >= most_ns) return false;
+  admin_->postpone(passed_ns);
   return true;
 }
 

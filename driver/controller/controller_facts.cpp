@@ -133,6 +133,7 @@ std::uint16_t Controller::io_queue_limit() const {
 std::string Controller::model() const { return text_of(identity().mn); }
 std::string Controller::serial() const { return text_of(identity().sn); }
 std::string Controller::firmware() const { return text_of(identity().fr); }
+std::uint64_t Controller::transfer_limit_locked() const { return transfer_limit(identity_); }
 std::uint64_t Controller::max_transfer_bytes() const { return transfer_limit(identity()); }
 std::uint32_t Controller::max_queue_entries() const { return entries_limit(cap()); }
 

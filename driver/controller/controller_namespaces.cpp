@@ -3,6 +3,7 @@
 // change (NVMe base 2.0c, 5.2: Namespace Attribute Changed).
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -48,13 +49,13 @@ bool Controller::activates_firmware(const Command& command) {
 
 // Afterwards nothing of their channels reaches the namespace: the owners keep away from their doorbells, and the queues
 // are deleted, whatever becomes of the change. An owner that does not poll is not waited for long.
-void Controller::revoke_channels(std::uint32_t nsid) {
+void Controller::revoke(const std::function<bool(const QueueId&)>& concerned) {
   constexpr std::uint64_t kParkWaitNs = 50 * kNsPerMs, kPauseNs = 20'000;
   std::vector<QueueId*> revoked;
   for (QueueId& id : queue_ids_) {
-    if (id.revocation != nullptr && (nsid == kNsidAll || id.ns.nsid == nsid)) revoked.push_back(&id);
+    if (id.revocation != nullptr && concerned(id)) revoked.push_back(&id);
   }
-  if (nsid == 0 || revoked.empty()) return;
+  if (revoked.empty()) return;
   for (QueueId* const id : revoked) {
     id->ns = {};  // no reset looks for it any more
     id->revocation->store(Revocation::wanted, std::memory_order_release);
@@ -82,7 +83,12 @@ void Controller::revoke_channels(std::uint32_t nsid) {
   announce();
 }
 
-// Revokes the channels of those namespaces that are not what they were.
+// Those of this namespace; kNsidAll: all; 0: none.
+void Controller::revoke_channels(std::uint32_t nsid) {
+  if (nsid != 0) revoke([=](const QueueId& id) { return nsid == kNsidAll || id.ns.nsid == nsid; });
+}
+
+// Those that were opened for what a namespace was, and is not any more.
 void Controller::revoke_changed() {
   std::vector<NamespaceIdentity> open;
   for (const QueueId& id : queue_ids_) {
@@ -91,7 +97,7 @@ void Controller::revoke_changed() {
   for (const NamespaceIdentity& ns : open) {
     const auto same = is_same_namespace(ns);
     if (!same) return ask_for_reset(epoch());  // which looks again
-    if (!*same) revoke_channels(ns.nsid);
+    if (!*same) revoke([&](const QueueId& id) { return id.ns == ns; });
   }
 }
 
@@ -152,6 +158,8 @@ Result<void> Controller::still_as_told(const IoQueue& queue) {
   if (queue.ns.nsid == 0) return {};
   const auto same = is_same_namespace(queue.ns);
   if (!same) return std::unexpected(same.error());
+  if (const std::uint64_t limit = transfer_limit_locked(); limit != 0 && queue.max_transfer_bytes > limit)
+    return fail(fmt::format("the largest transfer (MDTS) is {} bytes since a reset", limit), "open the channel anew");
   const bool has_unknown_cache = (identity_.vwc & 1) != 0 && !queue.knows_volatile_cache;
   if (*same && !has_unknown_cache) return {};
   return fail(fmt::format("namespace {} is not what it was when it was opened", queue.ns.nsid),

@@ -145,6 +145,7 @@ Result<std::uint64_t> Controller::create_queue_locked(const IoQueue& queue) {
     return refused("Create I/O Submission Queue", submissions->status);
   }
   if (quirks_.has(Quirk::delay_after_queue_alloc)) clock_.pause_ns(kDelayAfterQueueNs);
+  has_had_queues_ = true;
   live_queues_.fetch_add(1, std::memory_order_relaxed);
   return epoch();
 }
@@ -155,6 +156,9 @@ void Controller::release_queue(std::uint16_t qid) noexcept {
   QueueId& id = queue_ids_.at(qid - 1u);
   const bool may_exist = state_ == State::up && id.epoch == epoch();
   if (may_exist && !delete_queue(qid)) (void)reset_locked();
+  // A server that is silent, and waited for: whether it comes back or not, this memory must be quiet now.
+  const bool may_be_written = state_ == State::away && id.epoch == epoch() && device_->may_reach_memory();
+  if (may_be_written) (void)give_back({"a channel was closed while its server was silent", "open the drive anew"});
   id = {};
 }
 

@@ -36,6 +36,8 @@ Result<void> Controller::poll() {
   publish(Pulse{pulse_.load(std::memory_order_relaxed)}.phase());  // the same phase, a later time
   const bool has_erred = link_error_ && link_error_->drain() != 0;
   const bool is_broken = csts::kCfs.of(*status) != 0 || csts::kRdy.of(*status) == 0;
+  if (is_broken) cache_may_be_lost_ = true;  // it may look well again when it is disabled
+  if (!admin_->usable()) ask_for_reset(epoch());
   if (has_erred || is_broken) return reset_locked();
   if (!reset_is_wanted()) abort_late();
   if (!reset_is_wanted()) collect_event();
@@ -68,11 +70,17 @@ void Controller::abort_late() {
 // The device does not answer. One that may come back is waited for: its owners park, and nothing of theirs is lost.
 Result<void> Controller::go_away(const Error& why) {
   if (wants_.away_ms == 0 || !device_->may_come_back()) return give_back(why);
-  if (state_ != State::away) {
-    away_since_ns_ = clock_.now_ns();
+  const std::uint64_t now_ns = clock_.now_ns();
+  if (away_since_ns_ == 0) {
+    away_since_ns_ = now_ns;
     lost_because_ = why;
+  } else if (now_ns - away_since_ns_ >= wants_.away_ms * kNsPerMs) {
+    return give_back({fmt::format("{}, and for {} s it has gone again before it was up ({})", lost_because_.what,
+                                  wants_.away_ms / 1000, why.what),
+                      why.advice, why.os_error});
   }
   state_ = State::away;
+  cache_may_be_lost_ = true;
   stop_owners();
   publish_away();
   return {};
@@ -82,7 +90,7 @@ Result<void> Controller::go_away(const Error& why) {
 // still write there. Until then they are parked.
 void Controller::publish_away() noexcept {
   const bool is_down = Pulse{pulse_.load(std::memory_order_relaxed)}.phase() == Pulse::Phase::down;
-  if (!is_down && !device_->may_reach_memory()) publish(Pulse::Phase::down);
+  if (!is_down && !device_->may_reach_memory()) publish_reset(Pulse::Phase::down);
 }
 
 // The coarse clock stands still meanwhile: what waits for the device grows no older.
@@ -101,7 +109,6 @@ Result<void> Controller::come_back() {
         {fmt::format("{}, and it has not come back for {} s ({})", lost_because_.what, wants_.away_ms / 1000, why.what),
          why.advice, why.os_error});
   }
-  cache_may_be_lost_ = true;
   if (const auto up = begin_anew(); !up) return drop(up.error());
   publish_reset(Pulse::Phase::up);
   return {};
@@ -174,7 +181,11 @@ void Controller::announce() noexcept {
 
 // What is known of a lost cache by then the owners hear with it.
 void Controller::publish_reset(Pulse::Phase phase) noexcept {
-  if (std::exchange(cache_may_be_lost_, false)) cache_losses_.fetch_add(1, std::memory_order_relaxed);
+  if (std::exchange(cache_may_be_lost_, false)) {
+    const std::uint32_t losses = cache_losses_.fetch_add(1, std::memory_order_relaxed) + 1;
+    if (!has_had_queues_) told_of_cache_losses(losses);  // nobody has written
+  }
+  if (phase == Pulse::Phase::up) away_since_ns_ = 0;
   publish(phase);
 }
 
@@ -228,7 +239,7 @@ Result<void> Controller::begin_anew() {
   }
   publish_reset(Pulse::Phase::down);
   Result<void> up = bring_up();
-  const bool has_answered = state_ == State::up && admin_->usable();
+  const bool has_answered = is_answered_ && admin_->usable();
   if (up || has_answered || !read_csts(*registers_) || !device_->reset()) return up;
   cache_may_be_lost_ = true;
   is_emptied_ = false;

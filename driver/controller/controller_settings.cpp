@@ -42,6 +42,17 @@ Result<void> Controller::room_for_setting(const Command& command) const {
               "set fewer features");
 }
 
+// Those of a namespace that the command has deleted or detached.
+void Controller::forget_settings(const Command& command) {
+  const auto opcode = static_cast<AdminOpcode>(cdw0::kOpcode.of(command.cdw0));
+  if (opcode != AdminOpcode::namespace_management && opcode != AdminOpcode::namespace_attachment) return;
+  const std::uint32_t nsid = namespace_changed_by(command);
+  std::erase_if(settings_, [&](const Setting& setting) {
+    return setting.command.nsid != 0 && setting.command.nsid != kNsidAll &&
+           (nsid == kNsidAll || setting.command.nsid == nsid);
+  });
+}
+
 void Controller::remember_setting(const Command& command, std::span<const std::byte> data, DataDirection direction) {
   if (!is_kept(command)) return;
   std::erase_if(settings_, [&](const Setting& setting) { return replaces(command, setting.command); });

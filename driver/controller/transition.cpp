@@ -63,6 +63,7 @@ Result<bool> Disable::step(std::uint64_t now_ns) {
   if (!status) return std::unexpected(status.error());
   const bool is_ready = csts::kRdy.of(*status) != 0;
   const bool is_fatal = csts::kCfs.of(*status) != 0;
+  if (is_fatal) was_well_ = false;
 
   if (stage_ == Stage::look) {
     const auto cap = registers_.read64(reg::kCap);
@@ -74,7 +75,7 @@ Result<bool> Disable::step(std::uint64_t now_ns) {
   if (stage_ == Stage::wait_ready) {
     const auto config = registers_.read32(reg::kCc);
     if (!config) return std::unexpected(config.error());
-    if (cc::kEn.of(*config) == 0 || is_fatal) was_enabled_ = false;
+    if (cc::kEn.of(*config) == 0) was_well_ = false;
     if (cc::kEn.of(*config) != 0) {
       // EN may go to 0 only when RDY has reached 1; a controller that never gets there is told all the same.
       if (!is_ready && !is_fatal && now_ns < deadline_ns_) return false;

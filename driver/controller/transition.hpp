@@ -24,8 +24,8 @@ class Disable {
   // `delay_ms`: for so long no register is read after CC.EN was written (Quirk::delay_before_chk_rdy).
   explicit Disable(Registers& registers, std::uint32_t delay_ms = 0) : registers_(registers), delay_ms_(delay_ms) {}
   Result<bool> step(std::uint64_t now_ns);
-  // Whether it was enabled, and without a fatal error, until this began.
-  bool was_enabled() const { return was_enabled_; }
+  // Whether it was enabled when this began, and without a fatal error until it was disabled.
+  bool was_well() const { return was_well_; }
 
  private:
   enum class Stage : std::uint8_t { look, wait_ready, wait_not_ready };
@@ -33,7 +33,7 @@ class Disable {
   const std::uint32_t delay_ms_;
   std::uint64_t quiet_until_ns_ = 0;
   Stage stage_ = Stage::look;
-  bool was_enabled_ = true;
+  bool was_well_ = true;
   std::uint64_t bound_ns_ = 0;
   std::uint64_t deadline_ns_ = 0;
 };

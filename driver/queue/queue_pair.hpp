@@ -150,6 +150,8 @@ class QueuePair {
     return reap(completion_queue_.peek(), completion_queue_.entries(), judge, [] { return true; });
   }
 
+  bool has_completion() const noexcept { return completion_queue_.is_new(completion_queue_.peek()); }
+
   // Calls `wait(word, value)` with the word that the next completion changes and what it holds, if none has come.
   template <typename WaitForWrite>
   void wait_for_completion(WaitForWrite&& wait) const noexcept {

@@ -33,7 +33,8 @@ std::optional<std::string> Model::end_write(std::uint64_t lba, std::uint64_t blo
   return std::nullopt;
 }
 
-// The contract of Channel::flush() knows one exception: a loss of which a flush of this channel has told since.
+// The contract of Channel::flush() knows one exception: a loss of which a flush of this channel has told since, or one
+// of another channel before this one was opened.
 void Model::end_flush(unsigned channel, Moment begun) {
   ++now_;
   const Moment known = knows_[channel];

@@ -35,8 +35,10 @@ class Model {
                                        bool durable);
   // A flush of this channel that began at `begun` has succeeded: what had been answered by then is on the medium.
   void end_flush(unsigned channel, Moment begun);
-  // This channel's owner knows that what was answered up to now may be gone, or has opened the channel just now.
-  void know_losses(unsigned channel) { knows_.at(channel) = ++now_; }
+  // This channel's owner hears that what was answered up to now may be gone.
+  void know_losses(unsigned channel) { knows_.at(channel) = told_ = ++now_; }
+  // Who opens a channel knows what some channel has told of before, and no more.
+  void open(unsigned channel) { knows_.at(channel) = told_; }
   void lose_power() { losses_.push_back(++now_); }
 
   // A read that began at `begun` and has just ended shows `value`: an error text if it may not.
@@ -68,6 +70,7 @@ class Model {
   std::vector<Block> blocks_;
   std::vector<Moment> losses_;
   std::array<Moment, kMaxChannels> knows_{};
+  Moment told_ = 0;  // the last time that somebody was
   Moment now_ = 0;
 };
 

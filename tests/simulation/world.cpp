@@ -277,7 +277,7 @@ void World::open(unsigned owner) {
                                            .reissue_writes = plan.reissue_writes});
   if (opened) owners_[owner].channel = std::move(*opened);
   owners_[owner].revoked = false;
-  model_.know_losses(owner);
+  model_.open(owner);
 }
 
 // Its owner drains it before, as the contract asks.

@@ -143,4 +143,32 @@ TEST_CASE("an Abort that the controller says it did not make is followed by the 
   CHECK(busy.go_on(Channel::kAbortGraceMs / 100 - 5, [&] { return busy.epoch() == 2; }));
 }
 
+TEST_CASE("a completion that lies in the ring behind slow callbacks is not late") {
+  constexpr unsigned kRequests = 64;
+  HandClock clock;
+  const vfio::Scheme scheme = softnvme::scheme();
+  const auto drive = *Drive::open("soft:size=1MiB", {.schemes = {&scheme, 1}, .clock = &clock});
+  const auto buffer = *drive->allocate(4096);
+  const auto channel = *drive->open_channel(*drive->open_namespace(), {.depth = kRequests, .timeout_ms = 1'000});
+  struct Slow {
+    HandClock& clock;
+    Drive& drive;
+    unsigned answers = 0;
+    static void take(void* context, nvme::Status status) noexcept {
+      auto& slow = *static_cast<Slow*>(context);
+      if (status.ok()) ++slow.answers;
+      slow.clock.advance(150);
+      (void)slow.drive.poll();  // as another thread would
+    }
+  } slow{clock, *drive};
+  for (unsigned i = 0; i < kRequests; ++i)
+    REQUIRE(channel->read(0, buffer.slice(), Slow::take, &slow) == Submit::accepted);
+  channel->ring();
+  auto& device = *softnvme::soft_device(drive->controller().device());
+  while (device.served().reads != kRequests) steady_clock().pause_ns(kNsPerMs);
+  for (unsigned polls = 0; channel->in_flight() != 0 && polls < 1000; ++polls) channel->poll();
+  CHECK(slow.answers == kRequests);
+  CHECK(nvme::Pulse{drive->controller().pulse().load()}.epoch() == 1);
+}
+
 }  // namespace pollux

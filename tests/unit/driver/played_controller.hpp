@@ -110,13 +110,15 @@ class PlayedController final : public vfio::IoAddressSpace {
 
 // A drive with this controller, which it owns: `played` stays valid as long.
 inline Result<std::unique_ptr<Drive>> open_played(std::unique_ptr<PlayedController> played,
-                                                  const std::string& address = "test:") {
+                                                  const std::string& address = "test:",
+                                                  std::uint32_t reconnect_ms = 0) {
   static std::unique_ptr<PlayedController> next;
   next = std::move(played);
   ManualClock& clock = next->clock;
   const vfio::Scheme scheme{
       "test", [](const vfio::Address&) -> Result<std::unique_ptr<vfio::IoAddressSpace>> { return std::move(next); }};
-  return Drive::open(address, {.schemes = {&scheme, 1}, .shadow_doorbells = false, .clock = &clock});
+  return Drive::open(
+      address, {.schemes = {&scheme, 1}, .shadow_doorbells = false, .reconnect_ms = reconnect_ms, .clock = &clock});
 }
 
 inline Cns cns_of(const Command& command) { return static_cast<Cns>(identify::kCns.of(command.cdw10)); }

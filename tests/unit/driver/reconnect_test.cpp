@@ -267,6 +267,24 @@ std::size_t shared_mappings(const ServerProgram& server) {
   return count;
 }
 
+TEST_CASE(
+    "writes that a server had completed when it was killed, and whose answers nobody has seen, have not succeeded") {
+  Scene scene(10'000);
+  scene.write_all('A');
+  scene.channel->ring();
+  const std::string path = scene.folder.path + "/drive";
+  const auto has_all = [&] {
+    std::string blocks(kDepth * kBlock, '\0');
+    std::ifstream(path).read(blocks.data(), static_cast<std::streamsize>(blocks.size()));
+    return blocks.back() == 'A' + kDepth - 1;
+  };
+  REQUIRE(softnvme::wait_until(has_all));
+  CHECK(scene.server->end(SIGKILL) == -1);
+  for (int i = 0; i < 2; ++i) CHECK(scene.drive->poll());
+  scene.channel->poll();
+  CHECK(scene.all(&Answer::aborted));
+}
+
 TEST_CASE("of a client that was killed the server keeps no memory, and serves the next") {
   Folder folder;
   ServerProgram server(folder, {"size=1MiB"});

@@ -15,8 +15,11 @@ namespace pollux::nvme {
 
 class RegisterFile final : public vfio::Device {
  public:
-  // Called after each write of a register, to play the controller.
+  // Called after each write of a register, and before each read of one, to play the controller.
   std::function<void(std::uint32_t offset)> on_write;
+  std::function<void(std::uint32_t offset)> on_read;
+  // Called when it shall come back after it was away; none: it never does.
+  std::function<void()> comes_back;
 
   std::uint32_t& word(std::uint32_t offset) { return words_[offset / 4]; }
   void set64(std::uint32_t offset, std::uint64_t value) {
@@ -28,6 +31,7 @@ class RegisterFile final : public vfio::Device {
   Result<vfio::RegionInfo> region_info(vfio::RegionIndex) override { return region; }
   Result<void> read(vfio::RegionIndex index, std::uint64_t offset, std::span<std::byte> into) override {
     auto* const from = index == vfio::RegionIndex::config ? config_ : reinterpret_cast<std::byte*>(words_.data());
+    if (index == vfio::RegionIndex::bar0 && on_read) on_read(static_cast<std::uint32_t>(offset));
     std::memcpy(into.data(), from + offset, into.size());
     return {};
   }
@@ -58,6 +62,12 @@ class RegisterFile final : public vfio::Device {
   }
 
   void release() noexcept override { ++releases; }
+  bool may_come_back() const override { return comes_back != nullptr; }
+  std::expected<void, vfio::NotBack> reconnect() override {
+    comes_back();
+    return {};
+  }
+  bool may_reach_memory() override { return reaches_memory; }
   ~RegisterFile() override {
     if (closed != nullptr) *closed = true;
   }
@@ -67,6 +77,7 @@ class RegisterFile final : public vfio::Device {
   int maps = 0;
   vfio::RegionInfo region{.size_bytes = kWords * 4, .readable = true, .writable = true, .mappable = {{0x1000, 0x1000}}};
   bool can_reset = false;
+  bool reaches_memory = false;  // though it does not answer
   bool config_is_dead = false;  // its writes fail
   int releases = 0;
   bool* closed = nullptr;

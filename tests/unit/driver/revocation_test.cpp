@@ -166,4 +166,15 @@ TEST_CASE("firmware that is activated without a reset stops the channels of name
   CHECK(two.works(2));
 }
 
+TEST_CASE("a channel to the namespace as it is now goes on where one to what it was is stopped") {
+  TwoNamespaces two;
+  two.played->identify = PlayedNamespaces{.all = {{.nsid = 1, .lbads = 12}, {.nsid = 2}}};  // by another host
+  const auto now = *two.drive->open_channel(*two.drive->open_namespace(1), {.depth = 4});
+  REQUIRE(two.send(AdminOpcode::firmware_commit, 0, firmware_commit::kCa.put(0u, firmware_commit::kActivateNow)));
+  CHECK(two.stopped(1));
+  now->poll();
+  std::vector<Status> answers;
+  CHECK(now->read(0, two.buffer().slice(0, 4096), &TwoNamespaces::done, &answers) == Submit::accepted);
+}
+
 }  // namespace pollux::nvme

@@ -121,5 +121,18 @@ TEST_CASE("where a server is waited for, one that is silent has nothing answered
   CHECK(scene.all_blocks_are_one_of("b"));
 }
 
+TEST_CASE("a channel that is closed while a silent server is waited for gives back buffers that nobody touches") {
+  Scene scene(60'000);
+  scene.begin();
+  CHECK_FALSE(scene.poll_until(12'000 * kNsPerMs, [&] { return scene.channel->in_flight() != kDepth; }));
+  scene.channel.reset();
+  scene.fill(kReused);
+  scene.server.thaw();
+  CHECK(scene.server.says(" left: "));
+  CHECK(scene.all_blocks_are_one_of("Aa"));
+  CHECK(scene.buffer_holds(kReused));
+  CHECK_FALSE(scene.drive->poll());
+}
+
 }  // namespace
 }  // namespace pollux
