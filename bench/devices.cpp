@@ -59,7 +59,7 @@ Result<void> free_to_write(const vfio::Address& address, Drive& drive, std::uint
   const auto uses = vfio::uses_of(vfio::Sysfs(), std::span(&name, 1));
   if (uses.empty()) return {};
   return fail(fmt::format("{}: namespace {} is in use by the kernel: {}", address.text, nsid, fmt::join(uses, ", ")),
-              "unmount it, swap it off, or stop the volume, loop device or export; nothing was written");
+              "unmount it, swap it off, or stop the volume, loop device, export or program; nothing was written");
 }
 
 }  // namespace

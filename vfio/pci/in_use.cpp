@@ -1,18 +1,25 @@
 #include "pollux/vfio/pci/in_use.hpp"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <sstream>
 
+#include "pollux/vfio/clock.hpp"
+#include "pollux/vfio/pci/open_files.hpp"
 #include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::vfio {
 namespace {
 
 constexpr std::size_t kMaxStackedDevices = 4096;  // partitions and the volumes above them, of one drive
+// How often, and how far apart, a program that has a node open is looked at again: udev, which opens every new block
+// device to see what is on it, is gone by then.
+constexpr unsigned kLooks = 20;
+constexpr std::uint64_t kLookAgainMs = 50;
 
 struct Mount {
   std::string device;  // "259:1"
@@ -147,12 +154,12 @@ std::vector<Layer> layers_of(const Sysfs& sysfs, std::span<const KernelDisk> dis
   return layers;
 }
 
-std::vector<std::string> uses_of_disks(const Sysfs& sysfs, std::span<const KernelDisk> disks) {
+std::vector<std::string> kernel_uses(const Sysfs& sysfs, const std::vector<Layer>& layers) {
   std::vector<std::string> uses;
   const auto mounted = mounts(sysfs);
   const auto swapped = swaps(sysfs);
   const auto exported = exports(sysfs);
-  for (const auto& layer : layers_of(sysfs, disks)) {
+  for (const auto& layer : layers) {
     const std::size_t before = uses.size();
     const std::string number = sysfs.line(class_folder(layer.name) + "/dev");
     for (const auto& mount : mounted)
@@ -165,6 +172,65 @@ std::vector<std::string> uses_of_disks(const Sysfs& sysfs, std::span<const Kerne
         uses.push_back(fmt::format("{} is exported by nvmet as {}", layer.text, one.what));
     if (layer.stacked && uses.size() == before) uses.push_back(fmt::format("{} is active", layer.text));
   }
+  return uses;
+}
+
+// A node of a namespace or of a partition, and who has it open.
+struct OpenNode {
+  DeviceNode node;
+  std::string path;
+  std::string text;
+  std::vector<Process> processes;
+};
+
+// A raw open claims nothing. The character device of nvme0n1 is ng0n1. What is stacked is in use anyway.
+std::vector<OpenNode> nodes_of(const Sysfs& sysfs, const std::vector<Layer>& layers) {
+  std::vector<OpenNode> nodes;
+  const auto add = [&](bool block, const std::string& folder, const std::string& name, const std::string& where) {
+    nodes.push_back({{block, sysfs.line(folder + "/dev")}, "/dev/" + name, name + where, {}});
+  };
+  for (const auto& layer : layers) {
+    if (layer.stacked) continue;
+    add(true, class_folder(layer.name), layer.name, layer.where);
+    if (block_device_name(layer.name) != layer.name) continue;
+    const std::string generic = "ng" + layer.name.substr(std::string_view("nvme").size());
+    add(false, "/sys/class/nvme-generic/" + generic, generic, layer.where);
+  }
+  return nodes;
+}
+
+std::vector<std::string> open_uses(const Sysfs& sysfs, const std::vector<Layer>& layers) {
+  auto nodes = nodes_of(sysfs, layers);
+  std::vector<std::string> uses;
+  if (nodes.empty()) return uses;
+  each_open_file(sysfs, [&](int pid, const std::string& file) {
+    if (pid == getpid()) return;  // our claims
+    const std::string target = sysfs.link_target(file);
+    const auto node = target.starts_with('/') ? sysfs.node_at(file) : std::nullopt;
+    for (auto& one : nodes) {
+      const bool is_it = node ? *node == one.node : target == one.path;
+      if (is_it && (one.processes.empty() || one.processes.back().pid != pid))
+        one.processes.push_back(process_of(sysfs, pid));
+    }
+  });
+  for (const auto& one : nodes)
+    if (!one.processes.empty()) uses.push_back(fmt::format("{} is open in {}", one.text, describe(one.processes)));
+  return uses;
+}
+
+std::vector<std::string> lasting_open_uses(const Sysfs& sysfs, const std::vector<Layer>& layers) {
+  auto uses = open_uses(sysfs, layers);
+  for (unsigned look = 0; look < kLooks && !uses.empty(); look++) {
+    steady_clock().pause_ns(kLookAgainMs * kNsPerMs);
+    uses = open_uses(sysfs, layers);
+  }
+  return uses;
+}
+
+std::vector<std::string> uses_of_disks(const Sysfs& sysfs, std::span<const KernelDisk> disks) {
+  const auto layers = layers_of(sysfs, disks);
+  auto uses = kernel_uses(sysfs, layers);
+  for (auto& one : open_uses(sysfs, layers)) uses.push_back(std::move(one));
   return uses;
 }
 
@@ -181,11 +247,13 @@ std::vector<std::string> uses_of(const Sysfs& sysfs, std::span<const NamespaceNa
 Result<Claims> claim(const Sysfs& sysfs, const PciFunction& function, const Claims& ours) {
   const auto refuse = [&](const std::string& why) {
     return fail(fmt::format("{} is in use: {}", function.bdf, why),
-                "unmount it, swap it off, or stop the volume, loop device or export; nothing was changed");
+                "unmount it, swap it off, or stop the volume, loop device, export or program; nothing was changed");
   };
   const auto disks = disks_of(sysfs, function);
-  if (const auto uses = uses_of_disks(sysfs, disks); !uses.empty())
-    return refuse(fmt::format("{}", fmt::join(uses, ", ")));
+  const auto layers = layers_of(sysfs, disks);
+  auto uses = kernel_uses(sysfs, layers);
+  if (uses.empty()) uses = lasting_open_uses(sysfs, layers);
+  if (!uses.empty()) return refuse(fmt::format("{}", fmt::join(uses, ", ")));
   Claims claims;
   for (const auto& disk : disks) {
     if (ours.contains(disk.name)) continue;

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <fstream>
 #include <sstream>
 
@@ -151,18 +150,11 @@ std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group) {
   std::vector<std::string> nodes = {fmt::format("/dev/vfio/{}", group), fmt::format("/dev/vfio/noiommu-{}", group)};
   for (const auto& member : sysfs.group_members(group)) nodes.push_back(device_node(sysfs, member.bdf));
   std::vector<Process> found;
-  for (const auto& entry : sysfs.names("/proc")) {
-    int pid = 0;
-    const auto [stop, error] = std::from_chars(entry.data(), entry.data() + entry.size(), pid);
-    if (error != std::errc{} || stop != entry.data() + entry.size()) continue;
-    const std::string folder = "/proc/" + entry;
-    const auto files = sysfs.names(folder + "/fd");
-    const bool holds = std::ranges::any_of(files, [&](const std::string& file) {
-      const std::string target = sysfs.link_target(folder + "/fd/" + file);
-      return !target.empty() && std::ranges::find(nodes, target) != nodes.end();
-    });
-    if (holds) found.push_back({pid, sysfs.line(folder + "/comm")});
-  }
+  each_open_file(sysfs, [&](int pid, const std::string& file) {
+    if (!found.empty() && found.back().pid == pid) return;
+    const std::string target = sysfs.link_target(file);
+    if (!target.empty() && std::ranges::find(nodes, target) != nodes.end()) found.push_back(process_of(sysfs, pid));
+  });
   return found;
 }
 
@@ -171,13 +163,6 @@ bool group_busy(const Sysfs& sysfs, unsigned group) {
   const std::string node = fmt::format("/dev/vfio/{}{}", is_noiommu_group(sysfs, group) ? "noiommu-" : "", group);
   const FileDescriptor file = open_file(sysfs.path(node).c_str(), O_RDWR | O_CLOEXEC);
   return !file && errno == EBUSY;
-}
-
-std::string describe(const std::vector<Process>& processes) {
-  std::string text;
-  for (const auto& process : processes)
-    text += fmt::format("{}{} (pid {})", text.empty() ? "" : ", ", process.name, process.pid);
-  return text;
 }
 
 Error explain_no_iommu(const std::string& bdf) {

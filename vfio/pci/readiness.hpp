@@ -8,15 +8,10 @@
 
 #include "pollux/vfio/address.hpp"
 #include "pollux/vfio/error.hpp"
+#include "pollux/vfio/pci/open_files.hpp"
 #include "pollux/vfio/pci/sysfs.hpp"
 
 namespace pollux::vfio {
-
-// A process that holds a VFIO group open, as far as /proc shows it to us.
-struct Process {
-  int pid;
-  std::string name;
-};
 
 // Whether an IOMMU stands between a function and memory.
 enum class Translation : std::uint8_t { iommu, none };
@@ -67,9 +62,6 @@ std::vector<Process> group_holders(const Sysfs& sysfs, unsigned group);
 // Whether somebody has the group, or a device of it, open: what /proc shows, and the kernel's EBUSY for what it does
 // not (another PID namespace, a device opened through iommufd). Opens the group for a moment where it is free.
 bool group_busy(const Sysfs& sysfs, unsigned group);
-
-// "fio (pid 4711), pollux-bench (pid 4712)"; empty for none.
-std::string describe(const std::vector<Process>& processes);
 
 // The Error for a function without an IOMMU group.
 Error explain_no_iommu(const std::string& bdf);

@@ -35,6 +35,8 @@ struct PciFunction {
 struct DeviceNode {
   bool block = false;
   std::string number;  // "259:0", as a "dev" attribute has it
+
+  bool operator==(const DeviceNode&) const = default;
 };
 
 class Sysfs {

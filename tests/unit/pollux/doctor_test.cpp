@@ -278,6 +278,14 @@ TEST_CASE("a drive that the kernel uses is told with what uses it") {
     REQUIRE(used != findings.end());
     is(*used, "used by the kernel", Severity::blocked, "mounted at /data", "umount");
   }
+  SECTION("open raw in a program") {
+    ready.fake.add_disk(kBdf, "nvme0", "nvme0n1", "259:0");
+    ready.fake.add_process(4711, "qemu", "/dev/nvme0n1");
+    const auto findings = ready.all();
+    const auto used = std::ranges::find(findings, "used by the kernel", &Finding::check);
+    REQUIRE(used != findings.end());
+    is(*used, "used by the kernel", Severity::blocked, "nvme0n1 is open in qemu (pid 4711)", "end the program");
+  }
   SECTION("not used") { is(ready.fault(), "driver", Severity::blocked, "nvme", "pollux bind 0000:02:00.0"); }
 }
 

@@ -248,7 +248,7 @@ Finding use_finding(const std::vector<std::string>& uses, const std::string& bes
   if (uses.empty()) return {"used by the kernel", Severity::fine, "no" + besides};
   return {"used by the kernel", Severity::blocked, fmt::format("{}", fmt::join(uses, "; ")),
           "take another drive, or give up what is on this one: umount, swapoff, vgchange -an, mdadm --stop, losetup "
-          "-d, nvmetcli clear"};
+          "-d, nvmetcli clear, or end the program"};
 }
 
 Findings examine_drive(const Machine& machine, const PciFunction& function) {

@@ -122,6 +122,10 @@ TEST_CASE("what may not be bound is refused before anything is written, and noth
     machine.put_file("/proc/self/mountinfo", "36 35 259:4 / /data rw - ext4 /dev/nvme1n1 rw\n");
     reason = "nvme1n1 is mounted at /data";
   }
+  SECTION("open raw in a program") {
+    machine.add_process(4711, "qemu", "/dev/nvme1n1");
+    reason = "0000:03:00.0 is in use: nvme1n1 is open in qemu (pid 4711)";
+  }
   SECTION("not there") {
     named = "0000:0f:00.0";
     reason = "there is no PCI function 0000:0f:00.0";

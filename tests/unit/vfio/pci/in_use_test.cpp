@@ -1,8 +1,11 @@
 #include "pollux/vfio/pci/in_use.hpp"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <thread>
 
 #include "pollux/tests/unit/vfio/pci/fake_machine.hpp"
+#include "pollux/vfio/clock.hpp"
 
 using namespace pollux;
 using namespace pollux::vfio;
@@ -129,6 +132,55 @@ TEST_CASE("what the kernel's NVMe target exports is told, as long as it is enabl
   machine.export_node("nqn.2026-11.example:u", 1, "/dev/sda");
   CHECK(machine.uses() == Uses{"nvme0n1p1 is exported by nvmet as namespace 2 of nqn.2026-11.example:t",
                                "loop0 on nvme0n1p2 is exported by nvmet as namespace 3 of nqn.2026-11.example:t"});
+}
+
+TEST_CASE("a program that has a namespace or a partition open raw is told, with its pid") {
+  Machine machine;
+  machine.add_process(4712, "bash", "/dev/pts/0");
+  SECTION("the block device, in two programs") {
+    machine.add_process(4711, "dd", "/dev/nvme0n1");
+    machine.add_process(4713, "qemu", "/dev/nvme0n1");
+    CHECK(machine.uses() == Uses{"nvme0n1 is open in dd (pid 4711), qemu (pid 4713)"});
+  }
+  SECTION("a partition") {
+    machine.add_process(4711, "dd", "/dev/nvme0n1p2");
+    CHECK(machine.uses() == Uses{"nvme0n1p2 is open in dd (pid 4711)"});
+  }
+  SECTION("the character device, by its number, wherever its node is") {
+    machine.put_file("/sys/class/nvme-generic/ng0n1/dev", "1:3\n");  // which is /dev/null's
+    machine.add_process(4711, "fio", "/dev/null");
+    CHECK(machine.uses() == Uses{"ng0n1 is open in fio (pid 4711)"});
+  }
+  SECTION("a character device of the block device's number is another") {
+    machine.put_file("/sys/class/block/nvme0n1/dev", "1:3\n");
+    machine.add_process(4711, "fio", "/dev/null");
+    CHECK(machine.uses().empty());
+  }
+  SECTION("the controller's node counts not, nor does another drive's") {
+    machine.add_process(4711, "nvme", "/dev/nvme0");
+    machine.add_process(4713, "dd", "/dev/nvme0n11");
+    CHECK(machine.uses().empty());
+  }
+}
+
+TEST_CASE("a claim waits for a program that only looks at the drive, and refuses it to one that stays") {
+  Machine machine;
+  const auto function = machine.sysfs().function(kBdf);
+  REQUIRE(function);
+  machine.add_process(4711, "udevd", "/dev/nvme0n1");
+  SECTION("gone in a moment") {
+    std::jthread looking([&] {
+      steady_clock().pause_ns(100 * kNsPerMs);
+      std::filesystem::remove(machine.place("/proc/4711/fd/3"));
+    });
+    CHECK(claim(machine.sysfs(), *function));
+  }
+  SECTION("there to stay") {
+    const auto refused = claim(machine.sysfs(), *function);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message().find("0000:02:00.0 is in use: nvme0n1 is open in udevd (pid 4711)") !=
+          std::string::npos);
+  }
 }
 
 TEST_CASE("volumes that hold each other end the search all the same") {
