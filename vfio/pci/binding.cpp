@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <iterator>
+#include <map>
 
 #include "pollux/vfio/pci/in_use.hpp"
 #include "pollux/vfio/pci/neighbours.hpp"
@@ -66,11 +67,17 @@ Result<void> attach_by_name(const Sysfs& sysfs, const std::string& bdf, std::str
   return taken(sysfs, bdf, driver, bound);
 }
 
-// An id binds nothing that an override keeps for another driver. The kernel shows none as "(null)".
+// The other driver that an override keeps the function for; empty: none, which the kernel shows as "(null)".
+std::string other_override(const Sysfs& sysfs, const std::string& bdf) {
+  std::string driver = sysfs.line(function_folder(bdf) + "/driver_override");
+  return driver == "(null)" || driver == kVfioDriver ? std::string() : driver;
+}
+
+// An id binds nothing that an override keeps for another driver.
 Result<void> has_no_other_override(const Sysfs& sysfs, const std::string& bdf) {
   const std::string attribute = function_folder(bdf) + "/driver_override";
-  const std::string driver = sysfs.line(attribute);
-  if (driver.empty() || driver == "(null)" || driver == kVfioDriver) return {};
+  const std::string driver = other_override(sysfs, bdf);
+  if (driver.empty()) return {};
   return fail(fmt::format("{} is kept for the driver \"{}\" by its driver_override, so that no id binds it to vfio-pci",
                           bdf, driver),
               fmt::format("leave --new-id out, or clear it as root: echo > {}; nothing was changed", attribute));
@@ -231,14 +238,25 @@ Result<BindReport> bind(const Sysfs& sysfs, std::span<const std::string> bdfs, B
       if (auto free = has_no_other_override(sysfs, function.bdf); !free)
         return std::unexpected(std::move(free.error()));
   auto notices = shared_notices(sysfs, *batch);
+  std::map<std::string, std::string> overridden;  // what ours takes the place of, and leaves cleared
+  for (const auto& function : batch->functions)
+    if (auto driver = other_override(sysfs, function.bdf); !driver.empty()) overridden[function.bdf] = driver;
   const auto moved = move_all(sysfs, *batch, [&](const PciFunction& function) {
     return way == BindWay::new_id ? attach_by_new_id(sysfs, function)
                                   : attach_by_override(sysfs, function.bdf, kVfioDriver, batch->claims);
   });
-  if (!moved) return std::unexpected(moved.error());
+  if (!moved) {
+    for (const auto& [bdf, driver] : overridden) (void)set_override(sysfs, bdf, driver);  // the error is `moved`'s
+    return std::unexpected(moved.error());
+  }
 
   BindReport report = report_of(*batch);
   report.notices = std::move(notices);
+  for (const auto& [bdf, driver] : overridden)
+    report.notices.push_back(fmt::format(
+        "{0} was kept for the driver \"{1}\" by its driver_override, which is cleared now: to have it back, "
+        "as root: echo {1} > {2}/driver_override",
+        bdf, driver, function_folder(bdf)));
   for (const auto& function : batch->functions) {
     if (!function.group) {
       report.notices.push_back(

@@ -88,8 +88,12 @@ TEST_CASE("binding by new_id refuses a drive that an override keeps for another 
     CHECK(contains(message, "leave --new-id out"));
     CHECK(machine.writes().size() == 1);  // our own
     CHECK(machine.driver(kFirst) == "nvme");
-    REQUIRE(machine.give({kFirst, kSecond}));  // an override of our own takes the place of that
+    const auto report = machine.give({kFirst, kSecond});  // an override of our own takes the place of that
+    REQUIRE(report);
     CHECK(machine.driver(kSecond) == "vfio-pci");
+    REQUIRE(report->notices.size() == 1);
+    CHECK(contains(report->notices[0], "0000:03:00.0 was kept for the driver \"pci-stub\" by its driver_override"));
+    CHECK(contains(report->notices[0], "echo pci-stub > " + attribute));
   }
   SECTION("none, or vfio-pci itself") {
     REQUIRE(machine.sysfs().write(attribute, GENERATE("\n", "vfio-pci")));
@@ -182,6 +186,16 @@ TEST_CASE("after a step fails every drive is back with the driver that it had") 
   CHECK(machine.override_of(kFirst).empty());
   CHECK(machine.override_of(kSecond).empty());
   CHECK(machine.dynamic_ids().empty());
+}
+
+TEST_CASE("after a step fails an override for another driver is there again") {
+  Machine machine;
+  REQUIRE(machine.sysfs().write(function_folder(kFirst) + "/driver_override", "pci-stub"));
+  machine.refuse("vfio-pci", kSecond);
+  refusal(machine.give({kFirst, kSecond}));
+  CHECK(machine.driver(kFirst) == "nvme");
+  CHECK(machine.override_of(kFirst) == "pci-stub");
+  CHECK(machine.override_of(kSecond).empty());
 }
 
 TEST_CASE("a drive that cannot even be given back is named in the error") {
