@@ -318,6 +318,28 @@ TEST_CASE("a drive whose namespace the kernel uses through another controller is
   }
 }
 
+TEST_CASE("a drive without a namespace that pollux drives is told in the words of opening one, and not as ready") {
+  ReadyMachine ready;
+  SECTION("none") {
+    ready.drive.first_nsid = fail(kBdf + ": namespace 1 is of the zoned command set", "leave it to the kernel");
+    is(ready.fault(), "namespace", Severity::blocked, "namespace 1 is of the zoned command set", "leave it to");
+    const auto verdict = judge(ready.machine, *ready.machine.sysfs.function(kBdf));
+    CHECK(verdict.severity == Severity::blocked);
+    CHECK(verdict.next == "leave it to the kernel");
+  }
+  SECTION("none, and no advice is known") {
+    ready.drive.first_nsid = fail("the drive answers with status 0x6");
+    CHECK(judge(ready.machine, *ready.machine.sysfs.function(kBdf)).next == "take another drive");
+  }
+  SECTION("one") {
+    ready.drive.first_nsid = 2;
+    const auto findings = ready.all();
+    const auto found = std::ranges::find(findings, "namespace", &Finding::check);
+    REQUIRE(found != findings.end());
+    is(*found, "namespace", Severity::fine, "2 is the first that pollux drives", "");
+  }
+}
+
 TEST_CASE("whoever may not open the group is told whose it must be") {
   ReadyMachine ready;
   SECTION("a user") {

@@ -72,8 +72,17 @@ Result<Health> by_opening(const vfio::Sysfs& sysfs, const vfio::PciFunction& fun
   if (!active) return std::unexpected(active.error());
   for (const std::uint32_t nsid : *active)
     health.namespaces.push_back({text_of(identity.subnqn), text_of(identity.sn), text_of(identity.mn), nsid});
+  const auto first = (*drive)->open_namespace();
+  health.first_nsid = first ? Result<std::uint32_t>(first->nsid) : std::unexpected(first.error());
   if (auto down = (*drive)->shutdown(); !down) return std::unexpected(down.error());
   return health;
+}
+
+// Whether there is something to read and write.
+Finding first_namespace(const Result<std::uint32_t>& nsid) {
+  if (nsid) return {"namespace", Severity::fine, fmt::format("{} is the first that pollux drives", *nsid)};
+  const Error& why = nsid.error();
+  return {"namespace", Severity::blocked, why.what, why.advice.empty() ? "take another drive" : why.advice};
 }
 
 }  // namespace
@@ -121,6 +130,7 @@ Findings examine_health(const Machine& machine, const vfio::PciFunction& functio
   Findings findings;
   if (function.driver == vfio::kVfioDriver)
     findings.push_back(use_finding(vfio::uses_of(machine.sysfs, health->namespaces)));
+  if (!health->first_nsid || *health->first_nsid != 0) findings.push_back(first_namespace(health->first_nsid));
   findings.push_back(std::move(temperature));
   findings.push_back(std::move(state));
   return findings;

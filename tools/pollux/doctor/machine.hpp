@@ -14,11 +14,12 @@
 namespace pollux::cli {
 
 // What a drive says of its health, from which temperature on it complains (kelvin; 0: it does not say), and, where it
-// had to be opened for that, which namespaces it has.
+// had to be opened for that, which namespaces it has, and the one that an address without ,ns=N opens, or why none.
 struct Health {
   nvme::SmartLog log{};
   std::uint16_t warning_kelvin = 0;
   std::vector<vfio::NamespaceName> namespaces = {};
+  Result<std::uint32_t> first_nsid = 0;  // 0: not asked
 };
 
 struct Machine {
