@@ -111,6 +111,7 @@ int run_jobs(const bench::CommandLine& line, const bench::JobList& list) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit on its size (ulimit -f) is a write that fails, and is told
   auto line = bench::parse_command_line({argv + 1, static_cast<std::size_t>(argc - 1)});
   if (!line) return fail_with(line.error());
   if (line->help) {

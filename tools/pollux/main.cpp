@@ -4,6 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
+#include <csignal>
 #include <cstdio>
 #include <functional>
 #include <optional>
@@ -148,6 +150,7 @@ std::string not_written(int os_error) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit on its size (ulimit -f) is a write that fails, and is told
   CommandLine line;
   CLI::App app("NVMe drives from user space: which there are, whose they are, what they say", "pollux");
   add_commands(app, line);

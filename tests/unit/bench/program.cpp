@@ -30,7 +30,6 @@ void must(bool done, const char* what) {
   if (options.file_limit_bytes != 0) {
     const rlimit limit{options.file_limit_bytes, options.file_limit_bytes};
     setrlimit(RLIMIT_FSIZE, &limit);
-    std::signal(SIGXFSZ, SIG_IGN);
   }
   std::vector<char*> argv;
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));

@@ -15,7 +15,7 @@ struct ProgramOptions {
   std::chrono::milliseconds signal_after{300};
   int signals = 1;             // how many, 100 ms apart
   bool unread_output = false;  // standard output is a full pipe that nobody reads: the program hangs when it reports
-  std::uint64_t file_limit_bytes = 0;  // RLIMIT_FSIZE, with SIGXFSZ ignored: writing beyond fails; 0: none
+  std::uint64_t file_limit_bytes = 0;  // RLIMIT_FSIZE; 0: none
 };
 
 struct ProgramResult {

@@ -299,6 +299,16 @@ TEST_CASE("a full disk behind file= ends the job with the write that failed, and
   CHECK(has(result.out, "error=5"));
 }
 
+TEST_CASE("a limit on file sizes is told in a line, and no signal ends the program") {
+  const TemporaryFile file;
+  const auto result =
+      bench({"--filename=soft:size=64MiB,file=" + file.path.string(), "--rw=write"}, {.file_limit_bytes = 10 << 10});
+  INFO(result.out << result.err);
+  CHECK(result.exit_code == 1);
+  CHECK(has(result.err, file.path.string()));
+  CHECK(has(result.err, "EFBIG"));
+}
+
 TEST_CASE("help and version are answers, not errors") {
   CHECK(bench({"--help"}).exit_code == 0);
   CHECK(has(bench({"--version"}).out, "pollux-bench "));

@@ -5,6 +5,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 
 namespace {
@@ -14,9 +15,10 @@ struct Ended {
   std::string err;
 };
 
-// `output`: where what it prints goes; its errors are returned, and with /dev/stdout all of it.
-Ended pollux(const std::string& words, const std::string& output = "/dev/full") {
-  FILE* const pipe = popen((POLLUX_CLI " " + words + " 2>&1 >" + output + " </dev/null").c_str(), "r");
+// `output`: where what it prints goes; its errors are returned, and with /dev/stdout all of it. `before`: what the
+// shell does first.
+Ended pollux(const std::string& words, const std::string& output = "/dev/full", const std::string& before = {}) {
+  FILE* const pipe = popen((before + POLLUX_CLI " " + words + " 2>&1 >" + output + " </dev/null").c_str(), "r");
   REQUIRE(pipe != nullptr);
   Ended ended{};
   std::array<char, 256> part{};
@@ -70,4 +72,14 @@ TEST_CASE("an address of another program's is answered with ours") {
   INFO(ended.err);
   CHECK(ended.code == 1);
   CHECK(ended.err.find("is 0000:02:00.0 meant?") != std::string::npos);
+}
+
+TEST_CASE("a limit on file sizes is told in a line, and no signal ends the program") {
+  const std::string path = std::filesystem::temp_directory_path() / "pollux-program-test-limit";
+  const Ended ended = pollux("info soft:size=64MiB,file=" + path, "/dev/stdout", "ulimit -f 10; ");
+  INFO(ended.err);
+  CHECK(ended.code == 1);
+  CHECK(ended.err.find("EFBIG") != std::string::npos);
+  CHECK(std::count(ended.err.begin(), ended.err.end(), '\n') == 1);
+  std::filesystem::remove(path);
 }

@@ -34,9 +34,9 @@ std::unique_ptr<RawClient> guest(const Folder& folder) {
   return client;
 }
 
-bench::ProgramResult refused(std::vector<std::string> arguments) {
+bench::ProgramResult refused(std::vector<std::string> arguments, const bench::ProgramOptions& options = {}) {
   arguments.insert(arguments.begin(), SOFTNVME);
-  bench::ProgramResult result = bench::run_program(arguments);
+  bench::ProgramResult result = bench::run_program(arguments, options);
   INFO(result.err);
   CHECK(result.exit_code == 1);
   CHECK(result.out.empty());
@@ -93,6 +93,13 @@ TEST_CASE("a command line that is wrong is refused in one line that says what to
   CHECK(refused({"--socket", std::string(200, 'x')}).err.find("1 to 107 fit") != std::string::npos);
   CHECK(refused({"--socket="}).err.find("--help") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(folder.socket));
+}
+
+TEST_CASE("a limit on file sizes is told in a line, and no signal ends the server") {
+  Folder folder;
+  const auto result =
+      refused({"--socket", folder.socket, "size=64MiB,file=" + folder.path + "/drive"}, {.file_limit_bytes = 10 << 10});
+  CHECK(result.err.find("EFBIG") != std::string::npos);
 }
 
 TEST_CASE("clients are served one after the other, named when they come, and their deeds told when they go") {

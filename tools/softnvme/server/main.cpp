@@ -107,6 +107,7 @@ int report(std::string error) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit on its size (ulimit -f) is a write that fails, and is told
   CommandLine line;
   CLI::App app("An NVMe controller in software, behind a UNIX socket: a vfio-user server", "softnvme");
   app.footer("Example: softnvme --socket /run/user/1000/nvme.sock size=1GiB,block=4096");
