@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "pollux/dma/available.hpp"
+#include "pollux/vfio/address_limit.hpp"
 #include "pollux/vfio/uninterrupted.hpp"
 
 namespace pollux::dma {
@@ -36,6 +37,11 @@ constexpr PageKind kPageKinds[] = {
 
 std::uint64_t round_up(std::uint64_t size_bytes, std::uint64_t unit) { return (size_bytes + unit - 1) & ~(unit - 1); }
 
+// The alignment of a mapping, by which the kernel can use large pages for it.
+std::uint64_t alignment_of(std::uint64_t size_bytes) {
+  return size_bytes >= k1GiB ? k1GiB : size_bytes >= k2MiB ? k2MiB : k4KiB;
+}
+
 // Beyond it the kernel refuses with a signal that kills (SIGXFSZ).
 std::uint64_t file_size_limit_bytes() {
   rlimit limit{};
@@ -50,6 +56,9 @@ Error explain_shortage(int os_error, std::uint64_t size_bytes) {
   }
   if (os_error == EMFILE || os_error == ENFILE)
     return fail_errno(os_error, fmt::format("no file can be made for {} bytes of memory", size_bytes)).error();
+  const std::string beyond = vfio::beyond_address_limit(size_bytes + alignment_of(size_bytes));
+  if (os_error == ENOMEM && !beyond.empty())
+    return fail_errno(os_error, what + ": " + beyond, vfio::kRaiseAddressLimit).error();
   const Available available = available_memory();
   if (available.bytes) what += fmt::format(", {} are available", *available.bytes);
   if (available.bound.empty())
@@ -134,7 +143,9 @@ Result<Memory> Memory::allocate_hugepage(std::uint64_t size_bytes) {
   Memory memory;
   const int os_error = memory.make(kind.size_bytes, kind.size_bytes, kind.memfd_flags);
   if (os_error == 0) return memory;
-  if (os_error == EFBIG || os_error == EMFILE || os_error == ENFILE)
+  const bool by_limit = os_error == EFBIG || os_error == EMFILE || os_error == ENFILE;
+  const std::uint64_t addresses_bytes = kind.size_bytes + alignment_of(kind.size_bytes);
+  if (by_limit || (os_error == ENOMEM && !vfio::beyond_address_limit(addresses_bytes).empty()))
     return std::unexpected(explain_shortage(os_error, kind.size_bytes));
   return fail_errno(os_error, fmt::format("no hugepage of {} MiB is free", kind.size_bytes >> 20),
                     fmt::format("set some aside: \"echo {} > /sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages\" as "
@@ -154,8 +165,7 @@ int Memory::make(std::uint64_t size_bytes, std::uint64_t page_size_bytes, unsign
   // A vfio-user server is given the file: if it could shorten it, our next access would be a SIGBUS.
   if (fcntl(fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return errno;
 
-  const std::uint64_t alignment = size_bytes >= k1GiB ? k1GiB : size_bytes >= k2MiB ? k2MiB : k4KiB;
-  void* data = map_aligned(fd_, size_bytes, alignment);
+  void* data = map_aligned(fd_, size_bytes, alignment_of(size_bytes));
   if (data == MAP_FAILED) return errno;
   data_ = static_cast<std::byte*>(data);
   size_bytes_ = size_bytes;

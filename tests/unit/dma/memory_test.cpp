@@ -230,6 +230,26 @@ TEST_CASE("beyond the limit on file sizes memory is an error, and not a signal t
   CHECK(small);
 }
 
+TEST_CASE("beyond the limit on addresses an error names that limit, and not hugepages") {
+  rlimit before{};
+  getrlimit(RLIMIT_AS, &before);
+  std::uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const rlimit tight{pages * k4KiB + (8 << 20), before.rlim_max};
+  setrlimit(RLIMIT_AS, &tight);
+  const auto refused = Memory::allocate(64 << 20);
+  const bool small = Memory::allocate(1 << 16).has_value();
+  setrlimit(RLIMIT_AS, &before);
+  CHECK(small);
+  REQUIRE_FALSE(refused);
+  INFO(refused.error().message());
+  CHECK(refused.error().os_error == ENOMEM);
+  CHECK(refused.error().message().find(fmt::format("{} bytes of addresses (RLIMIT_AS)", tight.rlim_cur)) !=
+        std::string::npos);
+  CHECK(refused.error().message().find("ulimit -v") != std::string::npos);
+  CHECK(refused.error().message().find("hugepages") == std::string::npos);
+}
+
 TEST_CASE("where no file descriptor is left, that is what an error says, and not a shortage of memory") {
   rlimit before{};
   getrlimit(RLIMIT_NOFILE, &before);

@@ -229,6 +229,22 @@ TEST_CASE("memory that cannot be had is an error") {
   const auto store = MemoryStore::create(1ull << 60);
   REQUIRE_FALSE(store);
   CHECK(store.error().message().find("null=1") != std::string::npos);
+  CHECK(store.error().message().find("RLIMIT_AS") == std::string::npos);
+}
+
+TEST_CASE("memory beyond the limit on addresses is an error that names that limit") {
+  rlimit before{};
+  getrlimit(RLIMIT_AS, &before);
+  std::uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const rlimit tight{pages * 4096 + 8 * kMiB, before.rlim_max};
+  setrlimit(RLIMIT_AS, &tight);
+  const auto store = MemoryStore::create(64 * kMiB);
+  setrlimit(RLIMIT_AS, &before);
+  REQUIRE_FALSE(store);
+  INFO(store.error().message());
+  CHECK(store.error().message().find("bytes of addresses (RLIMIT_AS)") != std::string::npos);
+  CHECK(store.error().message().find("ulimit -v") != std::string::npos);
 }
 
 }  // namespace

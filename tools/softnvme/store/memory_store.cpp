@@ -5,6 +5,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string>
+
+#include "pollux/vfio/address_limit.hpp"
 
 namespace pollux::softnvme {
 namespace {
@@ -17,8 +20,13 @@ Result<std::unique_ptr<MemoryStore>> MemoryStore::create(std::uint64_t size_byte
   void* const data =
       mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {
-    return fail_errno(errno, fmt::format("soft: no memory for a namespace of {} bytes", size_bytes),
-                      "give a smaller size=, or null=1, which needs none");
+    const int os_error = errno;
+    std::string what = fmt::format("soft: no memory for a namespace of {} bytes", size_bytes);
+    const std::string beyond = vfio::beyond_address_limit(size_bytes);
+    if (!beyond.empty())
+      return fail_errno(os_error, what + ": " + beyond,
+                        "raise that limit (ulimit -v), or give a smaller size=, or null=1, which needs none");
+    return fail_errno(os_error, std::move(what), "give a smaller size=, or null=1, which needs none");
   }
   return std::unique_ptr<MemoryStore>(new MemoryStore(static_cast<std::byte*>(data), size_bytes));
 }
