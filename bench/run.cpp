@@ -20,6 +20,7 @@
 #include "pollux/bench/live_line.hpp"
 #include "pollux/bench/plan.hpp"
 #include "pollux/bench/sampler.hpp"
+#include "pollux/vfio/thread.hpp"
 
 namespace pollux::bench {
 namespace {
@@ -63,18 +64,31 @@ class Crew {
  public:
   explicit Crew(std::span<Worker> workers) : start_(static_cast<std::ptrdiff_t>(workers.size()) + 1) {
     for (Worker& worker : workers) {
-      threads_.emplace_back([this, &worker] {
+      auto thread = vfio::start_thread("a job's thread", [this, &worker] {
         start_.arrive_and_wait();
+        if (!whole_) return;
         work(worker);
         const std::lock_guard lock(mutex_);
         ++ended_;
         changed_.notify_one();
       });
+      if (!thread) {
+        whole_ = std::unexpected(std::move(thread.error()));
+        break;
+      }
+      threads_.push_back(std::move(*thread));
     }
-    start_.arrive_and_wait();
+    // Those that could not be started are counted, so that the others come out of their wait.
+    start_.arrive_and_wait(static_cast<std::ptrdiff_t>(workers.size() - threads_.size()) + 1);
   }
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
+  ~Crew() {
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  // Whether every job has its thread; else none of them has begun.
+  const Result<void>& whole() const { return whole_; }
 
   // Waits for a tick at most. True: every job has ended.
   bool wait() {
@@ -87,7 +101,8 @@ class Crew {
   std::mutex mutex_;  // guards ended_
   std::condition_variable changed_;
   std::size_t ended_ = 0;
-  std::vector<std::jthread> threads_;  // last: joined before what they touch goes
+  Result<void> whole_;  // not touched once the threads have started
+  std::vector<std::thread> threads_;
 };
 
 using Groups = std::vector<std::vector<std::size_t>>;
@@ -184,6 +199,7 @@ Result<Report> run(const JobList& list, const RunOptions& options) {
   bool lost = false;
   {
     Crew crew(*workers);
+    if (!crew.whole()) return std::unexpected(crew.whole().error());
     const std::uint64_t begin_ns = steady_clock().now_ns();
     while (!crew.wait()) {
       const std::uint64_t elapsed_ns = steady_clock().now_ns() - begin_ns;

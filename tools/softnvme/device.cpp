@@ -16,6 +16,7 @@
 #include "pollux/tools/softnvme/store/memory_store.hpp"
 #include "pollux/vfio/abi/interrupt_set.hpp"
 #include "pollux/vfio/spin_pause.hpp"
+#include "pollux/vfio/thread.hpp"
 
 namespace pollux::softnvme {
 namespace {
@@ -112,8 +113,11 @@ SoftDeviceThread::~SoftDeviceThread() {
   space_.leave(gate_);
 }
 
-void SoftDeviceThread::start() {
-  thread_ = std::thread([this] { run(); });
+Result<void> SoftDeviceThread::start() {
+  auto thread = vfio::start_thread("soft: the controller's thread", [this] { run(); });
+  if (!thread) return std::unexpected(std::move(thread.error()));
+  thread_ = std::move(*thread);
+  return {};
 }
 
 void SoftDeviceThread::run() {

@@ -36,7 +36,7 @@ class SoftDeviceThread final : public SoftDevice, private Interrupts {
   static Result<std::unique_ptr<SoftDeviceThread>> create(SoftSpace& space, const vfio::Address& address);
   ~SoftDeviceThread() override;
 
-  void start();
+  Result<void> start();
 
   // A turn of the thread: a few steps of the controller. Returns how much there was to do; nothing: a visitor has the
   // gate. For whoever lets time pass himself, and does not call start().

@@ -35,10 +35,12 @@ class SoftSpace::Standstill {
 Result<std::unique_ptr<vfio::Device>> SoftSpace::attach(const vfio::Address& address) {
   Result<std::unique_ptr<SoftDeviceThread>> device = SoftDeviceThread::create(*this, address);
   if (!device) return std::unexpected(device.error());
-  const std::lock_guard lock(mutex_);
-  gates_.push_back(&(*device)->gate());
-  attached_ = true;
-  (*device)->start();
+  {
+    const std::lock_guard lock(mutex_);
+    gates_.push_back(&(*device)->gate());
+    attached_ = true;
+  }
+  if (auto started = (*device)->start(); !started) return std::unexpected(std::move(started.error()));
   return std::move(*device);
 }
 

@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <chrono>
 
+#include "pollux/vfio/thread.hpp"
+
 namespace pollux::vfio::user {
 namespace {
 
@@ -24,12 +26,15 @@ Result<std::unique_ptr<Session>> Session::open(Socket socket, DmaWindows& window
   const auto terms = session->agree(*reply);
   if (!terms) return std::unexpected(terms.error());
   session->terms_ = *terms;
-  session->start();
+  if (auto started = session->start(); !started) return std::unexpected(std::move(started.error()));
   return session;
 }
 
-void Session::start() {
-  thread_ = std::thread([this] { run(); });
+Result<void> Session::start() {
+  auto thread = start_thread("a vfio-user session's thread", [this] { run(); });
+  if (!thread) return std::unexpected(std::move(thread.error()));
+  thread_ = std::move(*thread);
+  return {};
 }
 
 std::expected<void, NotBack> Session::reopen(Socket socket) {
@@ -49,7 +54,10 @@ std::expected<void, NotBack> Session::reopen(Socket socket) {
     ended_.reset();
     peer_gone_ = closing_ = false;
   }
-  start();
+  if (auto started = start(); !started) {
+    end(started.error());
+    return std::unexpected(NotBack{std::move(started.error()), false});
+  }
   return {};
 }
 

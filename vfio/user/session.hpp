@@ -67,7 +67,7 @@ class Session {
       : socket_(std::move(socket)), windows_(windows), reply_ns_(reply_ns) {}
   Result<Message> propose();
   Result<Terms> agree(const Message& reply) const;
-  void start();
+  Result<void> start();
   void run();
   void deliver(Message reply);
   Result<void> serve(const Message& command);

@@ -1,14 +1,18 @@
 // pollux-bench as a user sees it, on the software controller: exit codes, what is printed where, Ctrl-C, and trouble
 // that takes a device to show.
+#include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
+#include "pollux/tests/sanitizer.hpp"
 #include "pollux/tests/unit/bench/program.hpp"
 #include "pollux/tests/unit/softnvme/server_program.hpp"
 
@@ -307,6 +311,22 @@ TEST_CASE("a limit on file sizes is told in a line, and no signal ends the progr
   CHECK(result.exit_code == 1);
   CHECK(has(result.err, file.path.string()));
   CHECK(has(result.err, "EFBIG"));
+}
+
+TEST_CASE("a thread that cannot be started is an error of one line that names the limit, and nothing hangs") {
+  if (pollux::kHasSanitizer) return;  // whose shadow has more addresses than any limit
+  const auto [stack_kib, jobs, whose] =
+      GENERATE(std::tuple(1 << 20, 1, "soft: the controller's thread"), std::tuple(1 << 18, 4, "a job's thread"));
+  const auto result = run_program(
+      {"/bin/sh", "-c",
+       fmt::format("ulimit -s {} && ulimit -v 900000 && exec {} --filename=soft:null=1,size=1MiB --rw=read --size=64k "
+                   "--numjobs={}",
+                   stack_kib, POLLUX_BENCH, jobs)});
+  INFO(result.out << result.err);
+  CHECK(result.exit_code == 1);
+  CHECK(has(result.err, whose));
+  CHECK(has(result.err, "RLIMIT_AS"));
+  CHECK(std::ranges::count(result.err, '\n') == 1);
 }
 
 TEST_CASE("help and version are answers, not errors") {
