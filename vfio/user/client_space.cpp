@@ -76,7 +76,7 @@ Result<void> ClientSpace::send_map(const DmaMapping& mapping) {
 
 Result<void> ClientSpace::map(const DmaMapping& mapping) {
   const std::lock_guard lock(mutex_);
-  const std::string what = fmt::format("cannot map {} bytes at IOVA {:#x}", mapping.size_bytes, mapping.iova);
+  std::string what = fmt::format("cannot map {} bytes at IOVA {:#x}", mapping.size_bytes, mapping.iova);
   if (session_ == nullptr) return fail(what + ": there is no device", "attach one first");
   if (mapping.fd < 0) return fail(what + ": a vfio-user server maps memory by its file, and this has none");
   if (is_private(mapping.address, mapping.size_bytes))
@@ -88,8 +88,11 @@ Result<void> ClientSpace::map(const DmaMapping& mapping) {
   if (auto added = windows_.add(mapping); !added) return added;
   const auto mapped = send_map(mapping);
   if (mapped) return {};
-  windows_.remove(mapping.iova, mapping.size_bytes);
+  const auto removed = windows_.remove(mapping.iova, mapping.size_bytes);
   const Error& why = mapped.error();
+  // One that did not answer may have it all the same.
+  if (removed && session_->has_ended())
+    if (const auto taken = take_back(*removed, why); !taken) what += " (" + taken.error().what + ")";
   return std::unexpected(Error{what + ": " + why.what,
                                why.os_error == EINVAL ? "some servers take multiples of 2 MiB alone" : why.advice,
                                why.os_error});
@@ -108,10 +111,14 @@ Result<void> ClientSpace::unmap(Iova iova, std::uint64_t size_bytes) {
   const auto unmapped = session_->request(Command::dma_unmap, std::as_bytes(std::span(&request, 1)));
   if (unmapped) return {};
   if (!session_->has_ended()) return std::unexpected(unmapped.error());
+  return take_back(*removed, unmapped.error());
+}
+
+Result<void> ClientSpace::take_back(const DmaWindows::Window& removed, const Error& ended_by) {
   // A sender hears of the connection's end before the session's thread does, which says when the peer is done.
-  const bool has_closed = unmapped.error().os_error == ECONNRESET;
+  const bool has_closed = ended_by.os_error == ECONNRESET;
   if (session_->part(has_closed ? kPartNs : 0)) return {};
-  return windows_.take_back(*removed);
+  return windows_.take_back(removed);
 }
 
 bool ClientSpace::is_held() {

@@ -37,6 +37,8 @@ class ClientSpace final : public IoAddressSpace {
  private:
   static constexpr std::uint64_t kPartNs = 1'000'000'000;  // for a server to let go by itself
   Result<void> send_map(const DmaMapping& mapping);
+  // Memory that a session which has ended leaves behind: it stays shared only if the server is gone.
+  Result<void> take_back(const DmaWindows::Window& removed, const Error& ended_by);
 
   const std::uint64_t reply_ns_;
   DmaWindows windows_;

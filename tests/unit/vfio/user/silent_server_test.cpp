@@ -131,6 +131,20 @@ TEST_CASE_METHOD(
   CHECK(refused.error().message().find("MAP_SHARED") != std::string::npos);
 }
 
+TEST_CASE_METHOD(Silent, "memory that a server was given and did not answer for is the application's all the same",
+                 "[private]") {
+  const FileDescriptor file(memfd_create("application", MFD_CLOEXEC));
+  REQUIRE(ftruncate(file.get(), kPage) == 0);
+  const View ours(file.get(), kPage);
+  ours[0] = std::byte{1};
+  server.closes = false;
+  server.on(Command::dma_map, [](const Message&) {});
+  CHECK_FALSE(space->register_memory(ours.data, kPage, file.get(), 0));
+  const auto theirs = view(kPage);
+  (*theirs)[0] = std::byte{0xee};
+  CHECK(ours[0] == std::byte{1});
+}
+
 TEST_CASE_METHOD(Silent, "no store of another thread is lost while memory is taken back", "[private]") {
   constexpr std::size_t kPages = 2048;
   const auto buffer = space->allocate(kPages * kPage);
