@@ -42,6 +42,7 @@ Result<std::unique_ptr<Controller>> Controller::create(std::unique_ptr<vfio::Dev
 Controller::~Controller() {
   // What cannot be disabled is cut off from memory, before the rings and the mappings go.
   if (opened_here() && state_ == State::up) (void)shutdown();
+  if (opened_here() && state_ != State::down) (void)part_with_memory();
   if (keeps_device_) vfio::keep_until_the_end(std::move(device_));  // closed, it could be somebody else's
 }
 

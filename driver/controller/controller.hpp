@@ -267,6 +267,7 @@ class Controller {
   Result<void> drop(const Error& why);
   std::unexpected<Error> give_up(const Error& why) noexcept;
   std::unexpected<Error> give_back(const Error& why) noexcept;
+  bool part_with_memory() noexcept;
   bool keep_reachable_memory() noexcept;
   void publish_reset(Pulse::Phase phase) noexcept;
   void announce() noexcept;

@@ -125,7 +125,7 @@ std::unexpected<Error> Controller::give_up(const Error& why) noexcept {
   if (!read_csts(*registers_)) return give_back(why);
   state_ = State::lost;
   lost_because_ = why;
-  if (!vfio::set_bus_master(*device_, false) && !device_->reset()) {
+  if (!part_with_memory() && !vfio::set_bus_master(*device_, false) && !device_->reset()) {
     // Closing it is what is left: an IOMMU takes its memory away then. Without one it stays ours.
     keeps_device_ = keep_reachable_memory();
     if (!keeps_device_) device_->release();
@@ -141,13 +141,21 @@ std::unexpected<Error> Controller::give_back(const Error& why) noexcept {
   lost_because_ = why;
   const auto command = vfio::read_config16(*device_, vfio::pci::kCommand);
   const bool gone = command && *command == 0xffff;
-  if (!gone && !vfio::set_bus_master(*device_, false)) {
+  if (!part_with_memory() && !gone && !vfio::set_bus_master(*device_, false)) {
     (void)keep_reachable_memory();
     device_->release();
   }
   publish(Pulse::Phase::gone);
   device_->release();
   return error(lost_because_);
+}
+
+// A server at the other end of a socket only notes Bus Master, and a reset need not stop what it has begun: its memory
+// is taken from it before an owner calls a buffer its own.
+bool Controller::part_with_memory() noexcept {
+  if (!device_->may_reach_memory()) return false;
+  device_->release();
+  return true;
 }
 
 // Where no IOMMU stands between the device and memory, what it may still reach is never used for anything else.

@@ -18,6 +18,7 @@ class RegisterFile final : public vfio::Device {
   // Called after each write of a register, and before each read of one, to play the controller.
   std::function<void(std::uint32_t offset)> on_write;
   std::function<void(std::uint32_t offset)> on_read;
+  std::function<void()> on_release;
   // Called when it shall come back after it was away; none: it never does.
   std::function<void()> comes_back;
 
@@ -61,7 +62,11 @@ class RegisterFile final : public vfio::Device {
     return {};
   }
 
-  void release() noexcept override { ++releases; }
+  void release() noexcept override {
+    ++releases;
+    reaches_memory = false;
+    if (on_release) on_release();
+  }
   bool may_come_back() const override { return comes_back != nullptr; }
   std::expected<void, vfio::NotBack> reconnect() override {
     comes_back();
