@@ -277,7 +277,14 @@ std::expected<void, NotBack> ClientDevice::reconnect() {
     const auto fits = check_eventfds("the device", static_cast<InterruptIndex>(number), facts->interrupts[number], fds);
     if (!fits) return another(fits.error().message());
   }
-  facts_ = std::move(*facts);
+  // What an owner that writes its doorbell by message may look at just now stays: it is equal. The rest is this
+  // thread's.
+  facts_.can_reset = facts->can_reset;
+  facts_.interrupts = facts->interrupts;
+  for (std::size_t number = 0; number < kRegions; ++number) {
+    facts_.regions[number].file_offset = facts->regions[number].file_offset;
+    facts_.regions[number].file = std::move(facts->regions[number].file);
+  }
   for (const Mapping& one : mappings_)
     if (auto mapped = map_at(one.address, one.index, one.area); !mapped) return failed(mapped.error());
   if (auto taken = hand_over(*this); !taken) return failed(taken.error());

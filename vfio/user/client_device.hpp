@@ -40,7 +40,7 @@ class ClientDevice final : public Device {
   static constexpr std::size_t kInterruptKinds = static_cast<std::size_t>(InterruptIndex::request) + 1;
 
   struct Region {
-    RegionInfo info;
+    RegionInfo info;  // any thread's, and for good
     std::uint64_t file_offset = 0;
     FileDescriptor file;
   };

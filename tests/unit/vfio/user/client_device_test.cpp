@@ -2,10 +2,12 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <cerrno>
 #include <filesystem>
 #include <numeric>
+#include <thread>
 
 #include "pollux/dma/space.hpp"
 #include "pollux/vfio/clock.hpp"
@@ -209,6 +211,29 @@ TEST_CASE_METHOD(UsedFunction,
   use();
   REQUIRE(device->reconnect());
   CHECK(is_as_vfio_hands_over());
+}
+
+// The thread sanitizer sees whether what it looks at is replaced meanwhile.
+TEST_CASE_METHOD(Scene, "a doorbell may be written by message at any moment while its server comes back") {
+  constexpr std::uint64_t kDoorbell = 0x1000;
+  const auto device = attached();
+  std::atomic<bool> stop = false;
+  std::atomic<unsigned> done = 0;
+  std::thread owner([&] {
+    while (!stop) done += device->write(RegionIndex::bar0, kDoorbell, counting(4)).has_value();
+  });
+  for (int time = 0; time < 5; ++time) {
+    server.hang_up();
+    const auto back = device->reconnect();
+    if (!back) WARN(back.error().why.message());
+    CHECK(back);
+    const unsigned before = done;
+    const std::uint64_t end_ns = steady_clock().now_ns() + 10'000 * kNsPerMs;
+    while (done == before && steady_clock().now_ns() < end_ns) steady_clock().pause_ns(kNsPerMs);
+    CHECK(done != before);
+  }
+  stop = true;
+  owner.join();
 }
 
 TEST_CASE_METHOD(UsedFunction, "MSI-X is enabled once its vectors have eventfds, and disabled before they lose them") {
