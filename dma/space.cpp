@@ -10,7 +10,9 @@
 #include <optional>
 #include <vector>
 
+#include "pollux/dma/claims.hpp"
 #include "pollux/vfio/kept.hpp"
+#include "pollux/vfio/memory_kind.hpp"
 
 namespace pollux::dma {
 namespace {
@@ -22,6 +24,13 @@ SpaceId next_id() {
   static std::atomic<SpaceId> last = 0;
   return last.fetch_add(2, std::memory_order_relaxed) + 2;
 }
+
+// The addresses that a mapping claims.
+struct Claimed {
+  std::uintptr_t first, last;
+  Claimed(std::uintptr_t address, std::uint64_t size_bytes, std::uint64_t page_bytes)
+      : first(address & ~(page_bytes - 1)), last((address + (size_bytes - 1)) | (page_bytes - 1)) {}
+};
 
 // The address of a mapping's last byte.
 std::uintptr_t last_of(const Mappings::value_type& mapping) { return mapping.first + (mapping.second.size_bytes - 1); }
@@ -133,31 +142,51 @@ std::optional<Mappings::iterator> Space::find(Mappings& mappings, std::uintptr_t
 }
 
 // Maps whole pages, which no mapping holds all of yet, at an IOVA that it chooses.
-Result<Mappings::iterator> Space::map_locked(vfio::DmaMapping pages) {
+Result<Mappings::iterator> Space::map_locked(const vfio::DmaMapping& pages) {
   const vfio::MemoryDemands demands = io_->demands();
   if (demands.file_descriptor && pages.fd < 0) {
     return fail(
         fmt::format("{} maps memory by its file, and the memory at {} has none", io_->describe(), pages.address),
         "use memory on a memfd, as Space::allocate() gives");
   }
-  const Result<Iova> iova =
-      demands.physical_addresses ? io_->physical_address(pages.address, pages.size_bytes) : choose_iova(pages);
-  if (!iova) return std::unexpected(iova.error());
-  pages.iova = *iova;
-  if (Result<void> mapped = io_->map(pages); !mapped) {
-    allocator_.free(pages.iova, pages.size_bytes);  // a physical address it does not know, and leaves alone
-    return std::unexpected(explain(std::move(mapped.error()), pages.size_bytes));
+  // What is taken back is taken by whole pages of its file.
+  const std::uint64_t claim_bytes = demands.alone ? vfio::page_size_of(pages.fd) : k4KiB;
+  const Claimed claimed(reinterpret_cast<std::uintptr_t>(pages.address), pages.size_bytes, claim_bytes);
+  if (!claims().add(claimed.first, claimed.last, demands.alone ? id_ : Claims::kShared)) {
+    return fail(fmt::format("part of the {} bytes at {} is mapped in another address space, and one of the two is a "
+                            "vfio-user server's, which shares memory with none",
+                            pages.size_bytes, pages.address),
+                "give each drive memory of its own, or release it there first");
+  }
+  const Result<Iova> iova = map_claimed(pages, demands);
+  if (!iova) {
+    claims().remove(claimed.first, claimed.last);
+    return std::unexpected(iova.error());
   }
 
   Mappings& mappings = pages.device_may_write ? mappings_ : only_read_;
-  const auto made = mappings.emplace(
-      reinterpret_cast<std::uintptr_t>(pages.address),
-      Mapping{.iova = pages.iova, .size_bytes = pages.size_bytes, .device_may_write = pages.device_may_write});
+  const auto made = mappings.emplace(reinterpret_cast<std::uintptr_t>(pages.address),
+                                     Mapping{.iova = *iova,
+                                             .size_bytes = pages.size_bytes,
+                                             .device_may_write = pages.device_may_write,
+                                             .claim_bytes = claim_bytes});
   for (auto other = mappings.lower_bound(made->first); other != mappings.end() && other->first <= last_of(*made);
        ++other) {
     if (other != made && last_of(*other) <= last_of(*made)) other->second.covered = true;
   }
   return made;
+}
+
+Result<Iova> Space::map_claimed(vfio::DmaMapping pages, const vfio::MemoryDemands& demands) {
+  const Result<Iova> iova =
+      demands.physical_addresses ? io_->physical_address(pages.address, pages.size_bytes) : choose_iova(pages);
+  if (!iova) return iova;
+  pages.iova = *iova;
+  if (Result<void> mapped = io_->map(pages); !mapped) {
+    allocator_.free(pages.iova, pages.size_bytes);  // a physical address it does not know, and leaves alone
+    return std::unexpected(explain(std::move(mapped.error()), pages.size_bytes));
+  }
+  return iova;
 }
 
 // An IOMMU page of some size can be used only where IOVA and virtual address agree modulo that size: the largest that
@@ -197,9 +226,11 @@ void Space::unregister(Mappings::iterator mapping) noexcept {
   const std::lock_guard lock(mutex_);
   if (--mapping->second.registrations != 0) return;
   const Mapping gone = mapping->second;
+  const Claimed claimed(mapping->first, gone.size_bytes, gone.claim_bytes);
   (gone.device_may_write ? mappings_ : only_read_).erase(mapping);
   // Where the unmap fails, a device may still reach the memory through this address: it is never handed out again.
   if (io_->unmap(gone.iova, gone.size_bytes)) allocator_.free(gone.iova, gone.size_bytes);
+  claims().remove(claimed.first, claimed.last);  // now that nobody takes it back
 }
 
 Registration::Registration(Registration&& other) noexcept

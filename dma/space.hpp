@@ -29,6 +29,7 @@ struct Mapping {
   std::uint64_t registrations = 0;  // the last one unmaps
   bool covered = false;             // a mapping made later held all of its memory too
   bool device_may_write = true;
+  std::uint64_t claim_bytes = k4KiB;  // whole pages of this size are claimed
 };
 using Mappings = std::multimap<std::uintptr_t, Mapping>;  // by the address of the memory; they may overlap
 
@@ -105,7 +106,13 @@ class Space : public std::enable_shared_from_this<Space> {
   // addresses, the memory must lie in one hugepage: the kernel moves other pages. Errors: not a dword's address, size
   // 0, an offset that does not agree with the address, no IOVA space left, no mapping left (says how many there are),
   // memlock too small (says how much is needed), not in one physical piece, memory that the kernel does not pin: not
-  // there, not writable, a shared mapping of a file that lies on a disk (says what can be).
+  // there, not writable, a shared mapping of a file that lies on a disk (says what can be); memory that another
+  // space maps, where one of the two is a vfio-user server's.
+  //
+  // Such a space keeps its memory to itself, since it may have to take it back from a server that fell silent: then
+  // private pages come to lie at the same addresses. Who uses the memory outside pollux (fixed buffers of io_uring,
+  // another library's device, another mapping of the file) goes on with the pages before, and cannot be seen here: give
+  // no memory of a vfio-user drive to them.
   Result<Registration> register_memory(void* data, std::uint64_t size_bytes, int fd = -1, std::uint64_t fd_offset = 0);
 
   // The same for memory that the devices may only read, so that a drive may write it to its blocks: this process needs
@@ -134,7 +141,8 @@ class Space : public std::enable_shared_from_this<Space> {
   std::uint64_t page_sizes() const;
   Result<Registration> register_pages(vfio::DmaMapping memory);
   static std::optional<Mappings::iterator> find(Mappings& mappings, std::uintptr_t first, std::uintptr_t last);
-  Result<Mappings::iterator> map_locked(vfio::DmaMapping pages);
+  Result<Mappings::iterator> map_locked(const vfio::DmaMapping& pages);
+  Result<Iova> map_claimed(vfio::DmaMapping pages, const vfio::MemoryDemands& demands);
   Result<Iova> choose_iova(const vfio::DmaMapping& pages);
   Error explain(Error error, std::uint64_t size_bytes) const;
   void unregister(Mappings::iterator mapping) noexcept;

@@ -189,6 +189,7 @@ class Device {
 struct MemoryDemands {
   bool file_descriptor = false;     // memory must have an fd behind it (vfio-user)
   bool physical_addresses = false;  // an IOVA is a physical address (noiommu)
+  bool alone = false;               // no other space may map it: other memory may come to lie there (vfio-user)
   std::uint64_t unit_bytes = 1;     // memory that is made for it is a multiple of this, and aligned to it
 };
 

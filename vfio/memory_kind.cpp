@@ -55,4 +55,11 @@ std::optional<Error> why_not_pinned(const DmaMapping& mapping) {
   return refusal(fmt::format("and {} bytes on is not there", mapping.size_bytes), "map it first, all of it");
 }
 
+std::uint64_t page_size_of(int fd) {
+  constexpr std::uint64_t kPageBytes = 4096;
+  struct statfs info{};
+  const bool huge = fstatfs(fd, &info) == 0 && info.f_type == HUGETLBFS_MAGIC;
+  return huge ? static_cast<std::uint64_t>(info.f_bsize) : kPageBytes;
+}
+
 }  // namespace pollux::vfio

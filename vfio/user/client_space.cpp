@@ -147,7 +147,7 @@ std::optional<std::uint32_t> ClientSpace::mappings_left() const {
   return static_cast<std::uint32_t>(most > used ? std::min<std::uint64_t>(most - used, 0xffff'ffff) : 0);
 }
 
-MemoryDemands ClientSpace::demands() const { return {.file_descriptor = true, .unit_bytes = k2MiB}; }
+MemoryDemands ClientSpace::demands() const { return {.file_descriptor = true, .alone = true, .unit_bytes = k2MiB}; }
 
 void ClientSpace::device_closed(bool at_once) noexcept {
   const std::lock_guard lock(mutex_);

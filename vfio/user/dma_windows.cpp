@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "pollux/vfio/memory_kind.hpp"
+
 namespace pollux::vfio::user {
 namespace {
 

@@ -1,8 +1,6 @@
 #include "pollux/vfio/user/private_copy.hpp"
 
-#include <linux/magic.h>
 #include <sys/mman.h>
-#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -45,12 +43,6 @@ void AddressSet::add(std::uintptr_t begin, std::uintptr_t end) {
     range = ranges_.erase(range);
   }
   ranges_.emplace(begin, end);
-}
-
-std::uint64_t page_size_of(int fd) {
-  struct statfs info{};
-  const bool huge = fstatfs(fd, &info) == 0 && info.f_type == HUGETLBFS_MAGIC;
-  return huge ? static_cast<std::uint64_t>(info.f_bsize) : kPageBytes;
 }
 
 Result<void> make_private(std::byte* address, std::uint64_t size_bytes, int fd, std::uint64_t offset) {

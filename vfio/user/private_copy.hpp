@@ -32,12 +32,9 @@ class AddressSet {
   std::map<std::uintptr_t, std::uintptr_t> ranges_;  // begin to end
 };
 
-// The size of a file's pages: a hugepage's on hugetlbfs. A mapping is made private by whole ones.
-std::uint64_t page_size_of(int fd);
-
-// `address`: a shared mapping of the file from `offset` on; both and the size are multiples of its page size. No store
-// of another thread is lost, unless the file's hugepages are used up: then ordinary ones take their place, and what
-// is stored while they are filled is lost. Errors: no memory; then the mapping is shared as before, or in part.
+// `address`: a shared mapping of the file from `offset` on; both and the size are multiples of page_size_of() it. No
+// store of another thread is lost, unless the file's hugepages are used up: then ordinary ones take their place, and
+// what is stored while they are filled is lost. Errors: no memory; then the mapping is shared as before, or in part.
 Result<void> make_private(std::byte* address, std::uint64_t size_bytes, int fd, std::uint64_t offset);
 
 // Whether part of the memory is mapped privately, so that no other process sees it or changes it. Where /proc does not

@@ -145,6 +145,27 @@ TEST_CASE_METHOD(Silent, "memory that a server was given and did not answer for 
   CHECK(ours[0] == std::byte{1});
 }
 
+TEST_CASE_METHOD(Silent, "memory that may be taken back from a server no other drive is given, as long as it has it") {
+  const FileDescriptor file(memfd_create("application", MFD_CLOEXEC));
+  REQUIRE(ftruncate(file.get(), 2 * kPage) == 0);
+  const View ours(file.get(), 2 * kPage);
+  const auto map = [&](const std::shared_ptr<dma::Space>& in) {
+    return in->register_memory(ours.data, 2 * kPage, file.get(), 0);
+  };
+  Silent other;
+  auto held = map(space);
+  REQUIRE(held);
+  const auto refused = map(other.space);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message().find("vfio-user server's, which shares memory with none") != std::string::npos);
+  CHECK(other.server.count(Command::dma_map) == 0);
+  held = {};
+  CHECK(map(other.space));
+  const auto buffer = other.space->allocate(kPage);
+  REQUIRE(buffer);
+  CHECK_FALSE(space->register_memory(buffer->slice().data, kPage, file.get(), 0));
+}
+
 TEST_CASE_METHOD(Silent, "no store of another thread is lost while memory is taken back", "[private]") {
   constexpr std::size_t kPages = 2048;
   const auto buffer = space->allocate(kPages * kPage);
