@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <csignal>
 #include <cstdio>
 #include <functional>
 #include <optional>
