@@ -102,12 +102,13 @@ class Space : public std::enable_shared_from_this<Space> {
   // on its first and last page are reachable too. Pages that lie within one mapping already share it; the last
   // Registration in a mapping takes it away, whole. A mapping remembers memory by its address: none of it may be
   // unmapped or replaced before then, or what comes to lie there next would be taken for it. `fd` names the file behind
-  // the memory, where a space demands one, and `fd_offset` where in it `data` lies. Where the space goes by physical
+  // the memory, where a space demands one, and `fd_offset` where in it `data` lies: neither is checked against the
+  // memory, and a device given another file or place reads and writes that. Where the space goes by physical
   // addresses, the memory must lie in one hugepage: the kernel moves other pages. Errors: not a dword's address, size
-  // 0, an offset that does not agree with the address, no IOVA space left, no mapping left (says how many there are),
-  // memlock too small (says how much is needed), not in one physical piece, memory that the kernel does not pin: not
-  // there, not writable, a shared mapping of a file that lies on a disk (says what can be); memory that another
-  // space maps, where one of the two is a vfio-user server's.
+  // 0, an offset that lies elsewhere in its page than the address, no IOVA space left, no mapping left (says how many
+  // there are), memlock too small (says how much is needed), not in one physical piece, memory that the kernel does not
+  // pin: not there, not writable, a shared mapping of a file that lies on a disk (says what can be); memory that
+  // another space maps, where one of the two is a vfio-user server's.
   //
   // Such a space keeps its memory to itself, since it may have to take it back from a server that fell silent: then
   // private pages come to lie at the same addresses. Who uses the memory outside pollux (fixed buffers of io_uring,
